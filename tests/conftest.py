@@ -1,0 +1,37 @@
+"""Shared by all tests: tiny networks, once a session."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("DS_ACCELERATOR", "cpu")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    """Folder of pyproject.toml."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def tiny_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with base, dino, metrics_dino, clip and video_text: real classes, random weights."""
+    from tiny_networks import make_tiny_networks
+
+    return make_tiny_networks(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(scope="session")
+def real_data(project_root: Path) -> Path:
+    """Folder with real photos and clips, or the test is skipped."""
+    folder = Path(os.environ.get("SUGAR_REAL_DATA", project_root.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real photos and clips at {folder} (SUGAR_REAL_DATA)")
+    return folder
