@@ -78,9 +78,9 @@ def draw_rocket(pen: Pen, p: "Proportions") -> None:
               (-w * 0.95, h * 0.5), (-w, -h * 0.2), (-w * 0.62, -h * 0.92)], "pattern")  # fmt: skip
     pen.blob([(0, top), (w * 0.55, -h * 0.98), (w * 0.72, -h * 0.72), (0, -h * 0.78), (-w * 0.72, -h * 0.72),
               (-w * 0.55, -h * 0.98)], "secondary", 0.03)  # fmt: skip
-    pen.ellipse(0, -0.12, w * 0.74, w * 0.74, "metal")
-    pen.ellipse(0, -0.12, w * 0.58, w * 0.58, "glass", outline=0.025)
-    pen.eyes(0, -0.14, w * 0.28, w * 0.29 * (1 + 0.1 * p.face))
+    pen.ellipse(0, -0.14, w * 0.84, w * 0.84, "metal", outline=0.04)
+    pen.ellipse(0, -0.14, w * 0.70, w * 0.70, "glass", outline=0.02)
+    pen.eyes(0, -0.16, w * 0.33, w * 0.33 * (1 + 0.1 * p.face))
 
 
 def draw_train(pen: Pen, p: "Proportions") -> None:

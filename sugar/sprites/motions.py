@@ -42,7 +42,7 @@ def _still(t: np.ndarray, v: float) -> Pose:
 
 def _slide(direction: int) -> Callable[[np.ndarray, float], Pose]:
     def pose(t: np.ndarray, v: float) -> Pose:
-        reach = 0.52 + 0.12 * v
+        reach = 0.42 + 0.12 * v
         return Pose(direction * reach * (2 * t - 1), 0 * t, 1 + 0 * t, 1 + 0 * t, -direction * 5 + 0 * t)
 
     return pose
@@ -52,7 +52,7 @@ def _jump(t: np.ndarray, v: float) -> Pose:
     height = np.abs(np.sin(2 * np.pi * t))
     squash = np.clip(1 - 2.2 * height, 0, 1) * 0.22
     stretch = np.clip(height * (1 - height) * 4, 0, 1) * 0.08
-    return Pose(0 * t, (0.40 + 0.1 * v) * height, 1 + squash - stretch, 1 - squash + stretch, 0 * t)
+    return Pose(0 * t, (0.32 + 0.1 * v) * height, 1 + squash - stretch, 1 - squash + stretch, 0 * t)
 
 
 def _spin(t: np.ndarray, v: float) -> Pose:
@@ -63,13 +63,13 @@ def _spin(t: np.ndarray, v: float) -> Pose:
 
 
 def _grow(t: np.ndarray, v: float) -> Pose:
-    size = 0.45 + (0.85 + 0.1 * v) * t
+    size = 0.45 + (0.75 + 0.1 * v) * t
     return Pose(0 * t, 0 * t, size, size, 0 * t)
 
 
 def _float(t: np.ndarray, v: float) -> Pose:
     angle = 2 * np.pi * (t + v)
-    lift = 0.10 + 0.42 * t + 0.04 * np.sin(2 * angle)
+    lift = 0.08 + 0.34 * t + 0.04 * np.sin(2 * angle)
     return Pose(0.16 * np.sin(angle), lift, 1 + 0 * t, 1 + 0 * t, 9 * np.cos(angle))
 
 

@@ -13,13 +13,13 @@ import numpy as np
 from sugar.sprites import randomness
 
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-PAPER = np.array([238, 234, 224], dtype=np.float32)
+PAPER = np.array([243, 240, 232], dtype=np.float32)
 GOLD_STOPS = (
-    (0.00, (58, 30, 4)),
-    (0.25, (134, 82, 12)),
-    (0.50, (206, 146, 30)),
-    (0.72, (248, 202, 74)),
-    (0.88, (255, 238, 160)),
+    (0.00, (66, 34, 2)),
+    (0.20, (140, 84, 6)),
+    (0.45, (216, 154, 22)),
+    (0.70, (255, 208, 62)),
+    (0.88, (255, 240, 158)),
     (1.00, (255, 254, 236)),
 )
 
@@ -79,26 +79,28 @@ def _as_is_background(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _pencil_lines(rgb: np.ndarray, alpha: np.ndarray | None, rng: np.random.Generator, depth: float) -> np.ndarray:
+    """Graphite on paper: outlines, and hatching that grows denser where the picture is darker."""
     height, width = rgb.shape[:2]
     unit = _unit(rgb)
     grey = rgb @ LUMA / 255.0
     y, x = np.ogrid[:height, :width]
     turn = 1 if rng.random() < 0.5 else -1
     wobble = _noise(rng, height, width, 9 * unit)
-    hatch = 0.5 + 0.5 * np.sin((x * turn + y) * (2 * np.pi / (4.2 * unit)) + wobble * 1.2)
-    darkness = np.clip(1.05 - grey, 0, 1)
-    ink = darkness * depth * (0.45 + 0.75 * hatch) + _edges(rgb, alpha) * 0.75 * (0.85 + 0.15 * wobble)
-    grain = rng.random((height, width), dtype=np.float32) * 14 - 7
-    tone = PAPER - (PAPER - 38) * np.clip(ink, 0, 1)[:, :, None]
+    hatch = 0.5 + 0.5 * np.sin((x * turn + y) * (2 * np.pi / (3.6 * unit)) + wobble * 1.2)
+    darkness = np.clip(1.0 - grey, 0, 1)
+    strokes = np.clip(darkness * 1.9 - 0.25, 0, 1) * (0.62 + 0.38 * hatch) * darkness**0.5
+    ink = strokes * depth + _edges(rgb, alpha) * 0.6 * (0.85 + 0.15 * wobble)
+    grain = rng.random((height, width), dtype=np.float32) * 10 - 5
+    tone = PAPER - (PAPER - 34) * np.clip(ink, 0, 1)[:, :, None]
     return tone + grain[:, :, None]
 
 
 def _pencil(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> Picture:
-    return _pencil_lines(_filled(rgb, alpha, 1.5 * _unit(rgb)), alpha, rng, 0.62), alpha
+    return _pencil_lines(_filled(rgb, alpha, 1.5 * _unit(rgb)), alpha, rng, 0.78), alpha
 
 
 def _pencil_background(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return _pencil_lines(rgb, None, rng, 0.34)
+    return _pencil_lines(_blur(rgb, 0.5 * _unit(rgb)), None, rng, 0.48)
 
 
 def _vivid(rgb: np.ndarray) -> np.ndarray:
@@ -120,10 +122,16 @@ def _glow(rgb: np.ndarray, edges: np.ndarray, fill: float) -> np.ndarray:
     return _vivid(rgb) * fill * (rgb.max(axis=2, keepdims=True) / 255) ** 2 + tube * 0.85 + halo * 0.9 + core
 
 
+def _neon_tubes(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """Bright outline, weaker inner edges, so that the pattern keeps its gaps."""
+    inner = np.clip(_edges(rgb, None) * 1.15 - 0.30, 0, 1) * alpha
+    return np.maximum(inner * 0.8, _edges(np.zeros_like(rgb), alpha))
+
+
 def _neon(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> Picture:
     unit = _unit(rgb)
     full = _filled(rgb, alpha, 1.5 * unit)
-    lit = _glow(full, _edges(full, alpha), 0.30) + np.array([8, 4, 20], dtype=np.float32)
+    lit = _glow(full, _neon_tubes(full, alpha), 0.26) + np.array([8, 4, 20], dtype=np.float32)
     aura = np.clip(_blur(alpha, 2.0 * unit) * 1.5, 0, 1) * 0.75
     return lit, np.maximum(alpha, aura)
 
@@ -139,7 +147,7 @@ def _gold(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> Pictu
     solid = grey[alpha > 0.5]
     low, high = np.percentile(solid, (3, 97)).tolist() if solid.size else (0.0, 1.0)
     # Half of the contrast is stretched, so that a dark subject is a darker gold than a pale one.
-    stretched = 0.5 * np.clip((grey - low) / max(high - low, 0.2), 0, 1) + 0.5 * grey
+    stretched = (0.6 * np.clip((grey - low) / max(high - low, 0.2), 0, 1) + 0.4 * grey) ** 1.1
     soft = _blur(stretched, 1.2 * unit)
     relief = cv2.Sobel(soft, cv2.CV_32F, 1, 1, ksize=3) * unit
     height, width = grey.shape
@@ -151,38 +159,46 @@ def _gold(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> Pictu
     return np.stack(channels, axis=2).astype(np.float32), alpha
 
 
-def _posterised(rgb: np.ndarray, levels: int) -> np.ndarray:
+def _few_colours(rgb: np.ndarray, used: np.ndarray, num_colours: int) -> np.ndarray:
+    """The used pixels in `num_colours` colours of their own (k-means from lightness classes), a bit more vivid."""
     grey = (rgb @ LUMA)[:, :, None]
-    vivid = np.clip(grey + (rgb - grey) * 1.25, 0, 255)
-    step = 255.0 / (levels - 1)
-    return np.round(vivid / step) * step
+    vivid = np.clip(grey + (rgb - grey) * 1.35, 0, 255)
+    pixels = np.ascontiguousarray(vivid[used], dtype=np.float32)
+    if len(pixels) < num_colours:
+        return vivid
+    order = np.argsort(pixels @ (LUMA + np.array([0.35, 0, -0.2], dtype=np.float32)), kind="stable")
+    first = np.empty((len(pixels), 1), dtype=np.int32)
+    first[order, 0] = np.arange(len(pixels)) * num_colours // len(pixels)
+    stop = (cv2.TERM_CRITERIA_COUNT, 8, 0.0)
+    _, labels, centres = cv2.kmeans(pixels, num_colours, first, stop, 1, cv2.KMEANS_USE_INITIAL_LABELS)
+    vivid[used] = centres[labels[:, 0]]
+    return vivid
 
 
-def _blocks(image: np.ndarray) -> tuple[int, int]:
-    """Size in blocks (width, height) of a picture whose blocks are 4 px at 64."""
+def _blocks(image: np.ndarray, block_px: float) -> tuple[int, int]:
+    """Size in blocks (width, height) of a picture whose blocks have `block_px` pixels at 64."""
     height, width = image.shape[:2]
-    block = max(1.0, 4 * _unit(image))
+    block = max(1.0, block_px * _unit(image))
     return max(2, round(width / block)), max(2, round(height / block))
 
 
 def _pixel_art(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> Picture:
     height, width = alpha.shape
-    small_alpha = cv2.resize(alpha, _blocks(rgb), interpolation=cv2.INTER_AREA)
-    small = cv2.resize(rgb * alpha[:, :, None], _blocks(rgb), interpolation=cv2.INTER_AREA)
-    small = _posterised(small / np.maximum(small_alpha, 1e-3)[:, :, None], 5)
-    solid = (small_alpha > 0.4).astype(np.float32)
-    # A dark rim of whole blocks, as in the drawings of the eight-bit years.
-    rim = solid - cv2.erode(solid, np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8), borderValue=0)
-    small *= 1 - 0.45 * rim[:, :, None]
+    blocks = _blocks(rgb, 3.4)
+    small_alpha = cv2.resize(alpha, blocks, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(rgb * alpha[:, :, None], blocks, interpolation=cv2.INTER_AREA)
+    solid = small_alpha > 0.35
+    small = _few_colours(small / np.maximum(small_alpha, 1e-3)[:, :, None], solid, 9)
     size = (width, height)
     return (
         cv2.resize(small, size, interpolation=cv2.INTER_NEAREST),
-        cv2.resize(solid, size, interpolation=cv2.INTER_NEAREST),
+        cv2.resize(solid.astype(np.float32), size, interpolation=cv2.INTER_NEAREST),
     )
 
 
 def _pixel_art_background(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    small = _posterised(cv2.resize(rgb, _blocks(rgb), interpolation=cv2.INTER_AREA), 5)
+    small = cv2.resize(rgb, _blocks(rgb, 4.0), interpolation=cv2.INTER_AREA)
+    small = _few_colours(small, np.ones(small.shape[:2], dtype=bool), 10)
     return cv2.resize(small, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_NEAREST)
 
 
@@ -190,8 +206,8 @@ def _washed(rgb: np.ndarray, rng: np.random.Generator, strength: float) -> np.nd
     """Soft pastel washes on rough paper."""
     height, width = rgb.shape[:2]
     unit = _unit(rgb)
-    wet = _blur(rgb, 1.1 * unit)
-    pigment = 0.72 + 0.22 * _noise(rng, height, width, 10 * unit)
+    wet = _blur(rgb, 0.7 * unit)
+    pigment = 0.80 + 0.20 * _noise(rng, height, width, 10 * unit)
     pigment += 0.10 * _noise(rng, height, width, 2.5 * unit)
     wash = PAPER + 12 - (PAPER + 12 - wet) * (pigment * strength)[:, :, None]
     return wash + rng.random((height, width, 1), dtype=np.float32) * 8 - 4
@@ -208,17 +224,17 @@ def _wobbled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _watercolour(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> Picture:
     unit = _unit(rgb)
-    lifted = np.maximum(rgb, 70) if rgb.size else rgb
+    lifted = 60 + rgb * (195 / 255)
     bent = _wobbled(np.dstack([_filled(lifted, alpha, 1.5 * unit), alpha]), rng)
     mask = np.clip(_blur(np.ascontiguousarray(bent[:, :, 3]), 1.0 * unit) * 1.25 - 0.08, 0, 1)
-    painted = _washed(np.ascontiguousarray(bent[:, :, :3]), rng, 0.95)
+    painted = _washed(np.ascontiguousarray(bent[:, :, :3]), rng, 1.08)
     # Pigment gathers where the wash ends.
     pooled = np.clip(1 - np.abs(_blur(mask, 1.2 * unit) - 0.62) * 3.2, 0, 1)[:, :, None]
-    return painted * (1 - 0.20 * pooled), mask * 0.92
+    return painted * (1 - 0.25 * pooled), mask * 0.94
 
 
 def _watercolour_background(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return _washed(_wobbled(rgb, rng), rng, 0.62)
+    return _washed(_wobbled(rgb, rng), rng, 0.74)
 
 
 STYLES: Mapping[str, Style] = {

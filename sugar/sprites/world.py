@@ -14,7 +14,7 @@ from sugar.sprites.subjects import draw_subject
 
 AS_IS_PROBABILITY = 0.4
 COLOUR_PROBABILITY = 0.3
-SUBJECT_SCALES = (0.60, 0.72)
+SUBJECT_SCALES = (0.58, 0.70)
 """Range of the subject's size, as a share of the frame's shorter side."""
 
 
