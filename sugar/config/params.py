@@ -1,0 +1,108 @@
+"""Params: all sections of params.yaml together, and where its relative names lead."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, PrivateAttr
+
+from sugar.config.schema import (
+    Conditions,
+    Encode,
+    Evaluate,
+    Foundation,
+    Ingest,
+    InputError,
+    Model,
+    Natural,
+    Networks,
+    Paths,
+    Register,
+    Sampling,
+    Section,
+    Source,
+    Steps,
+    Strategy,
+    Synthesize,
+    Tracking,
+    Training,
+    Validate,
+    Video,
+)
+
+
+class Params(Section):
+    """The whole of params.yaml; `folder` is where the file lies, relative names start there."""
+
+    seed: Natural
+    paths: Paths
+    tracking: Tracking
+    video: Video
+    networks: Networks
+    source: Source
+    synthesize: Synthesize
+    ingest: Ingest
+    validate_: Validate = Field(alias="validate")
+    encode: Encode
+    model: Model
+    conditions: Conditions
+    strategy: Strategy
+    training: Training
+    pretrain: Steps
+    finetune: Steps
+    sampling: Sampling
+    evaluate: Evaluate
+    register_: Register = Field(alias="register")
+    foundation: Foundation
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of params.yaml."""
+        return self._folder
+
+    @property
+    def root(self) -> Path:
+        """`paths.root`, absolute."""
+        return (self._folder / self.paths.root).resolve()
+
+    def path(self, name: str) -> Path:
+        """Absolute path of `paths.<name>`, under `paths.root`."""
+        return self.root / self.paths.model_dump(by_alias=True)[name]
+
+    def given(self, value: str) -> Path:
+        """Absolute path of a file or folder that the user named, relative to the folder of params.yaml."""
+        return (self._folder / Path(value).expanduser()).resolve()
+
+    def network(self, name: str) -> str:
+        """Folder or hub id of `networks.<name>` (dotted for segmentation), ready for `from_pretrained`.
+
+        Raises:
+            InputError: it is neither a folder that exists nor of the form owner/name.
+        """
+        value: Any = self.section("networks")
+        for part in name.split("."):
+            value = value[part]
+        if (folder := self.given(value)).is_dir():
+            return str(folder)
+        if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", value) and value.split("/")[0] != "foundation":
+            return value
+        raise InputError(f"networks.{name} must be an existing folder or a hub id owner/name, got {value!r}")
+
+    @property
+    def tracking_uri(self) -> str:
+        """`tracking.uri` with a relative sqlite file placed under `paths.root`."""
+        uri = self.tracking.uri
+        match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
+        return f"sqlite:///{self.root / match.group(1)}" if match else uri
+
+    def section(self, name: str) -> dict[str, Any]:
+        """Plain values of one top-level section, for logging."""
+        return self.as_dict()[name]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values (as YAML would give them) of everything."""
+        return self.model_dump(mode="json", by_alias=True)

@@ -1,0 +1,300 @@
+"""The typed mirror of params.yaml: one frozen class a section."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+
+class InputError(ValueError):
+    """What the user gave is wrong: the message names the file or key, the rule and the value."""
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Cosine = Annotated[float, Field(ge=-1.0, le=1.0)]
+NonNegative = Annotated[float, Field(ge=0.0)]
+Positive = Annotated[float, Field(gt=0.0)]
+Text = Annotated[str, Field(min_length=1)]
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+DESIGNS = ("a", "b", "c", "d", "e")
+GROUPS = ("dino", "clip", "text", "first_frame", "other_frames")
+
+
+def _is_design_table(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and set(value) == set(GROUPS)
+        and all(isinstance(row, list) and set(row) <= set(GROUPS) for row in value.values())
+    )
+
+
+class Section(BaseModel):
+    """A table of params.yaml: frozen, strict types (an integer is accepted for a float), no unknown key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Paths(Section):
+    root: Text
+    subjects: Text
+    synthetic: Text
+    real: Text
+    gate: Text
+    latents_real: Text
+    latents_synthetic: Text
+    stage1: Text
+    stage2: Text
+    checkpoints: Text
+    evaluation: Text
+    register_: Text = Field(alias="register")
+
+
+class Tracking(Section):
+    enabled: bool
+    uri: Text
+    artifacts: Text
+    experiment: Text
+
+
+class Video(Section):
+    num_frames: Annotated[int, Field(ge=5)]
+    height_px: Annotated[int, Field(ge=16, multiple_of=2)]
+    width_px: Annotated[int, Field(ge=16, multiple_of=2)]
+    fps: Positive
+
+    @model_validator(mode="after")
+    def _frames_fit_the_vae(self) -> Video:
+        if self.num_frames % 4 != 1:
+            raise ValueError(f"num_frames must be 4n + 1 (CogVideoX's VAE), got {self.num_frames}")
+        return self
+
+
+class Segmentation(Section):
+    kind: Literal["grabcut", "grounded_sam"]
+    detector: Text | None
+    segmenter: Text | None
+    box_threshold: Share
+    mask_threshold: Share
+
+    @model_validator(mode="after")
+    def _networks_are_named(self) -> Segmentation:
+        if self.kind == "grounded_sam":
+            for key in ("detector", "segmenter"):
+                if getattr(self, key) is None:
+                    raise ValueError(f"{key} must be a folder or hub id when kind is grounded_sam, got null")
+        return self
+
+
+class Flow(Section):
+    kind: Literal["dis", "raft"]
+
+
+class Networks(Section):
+    base: Text
+    dino: Text
+    clip: Text
+    metrics_dino: Text
+    metrics_clip: Text
+    video_text: Text
+    segmentation: Segmentation
+    flow: Flow
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+
+class _Media(Section):
+    kind: Literal["sprites", "folder"]
+    folder: Text | None
+
+    @model_validator(mode="after")
+    def _folder_is_named(self) -> _Media:
+        if self.kind == "folder" and self.folder is None:
+            raise ValueError("folder must be a path when kind is folder, got null")
+        return self
+
+
+class Source(_Media):
+    num_subjects: Count
+    min_side_px: Count
+    max_pixels: Count
+
+
+class Filters(Section):
+    min_image_text: Cosine | None
+    min_identity: Cosine | None
+    min_consecutive: Cosine | None
+    min_random_pair: Cosine | None
+    min_flow_px: NonNegative | None
+    max_flow_px: NonNegative | None
+
+
+class Synthesize(Section):
+    prompts_per_subject: Count
+    customize: Literal["procedural"]
+    expand: Literal["opencv"]
+    animate: Literal["procedural"]
+    shard_size: Count
+    num_workers: Count
+    filters: Filters
+
+
+class Ingest(_Media):
+    num_clips: Count
+    shard_size: Count
+    num_workers: Count
+    max_seconds: Positive
+    min_side_px: Count
+    min_mask_area: Share
+    max_mask_area: Share
+    styled_share: Share
+    filters: Filters
+
+    @model_validator(mode="after")
+    def _mask_range_is_ordered(self) -> Ingest:
+        if self.min_mask_area >= self.max_mask_area:
+            raise ValueError(
+                f"min_mask_area must be below max_mask_area ({self.max_mask_area}), got {self.min_mask_area}"
+            )
+        return self
+
+
+class RowsBySource(Section):
+    real: Natural
+    synthetic: Natural
+
+
+class ShareBySource(Section):
+    real: Share
+    synthetic: Share
+
+
+class Validate(Section):
+    min_rows: RowsBySource
+    min_acceptance: ShareBySource
+    max_noun_share: Share
+    max_style_share: Share
+
+
+class Encode(Section):
+    batch_size: Count
+    held_out_fraction: Annotated[float, Field(ge=0.0, lt=1.0)]
+    shard_size: Count
+    dtype: Literal["float32", "bfloat16", "float16"]
+
+
+class Model(Section):
+    attention_design: str | dict[str, list[str]]
+    projection_hidden: Count | None
+
+    @field_validator("attention_design", mode="before")
+    @classmethod
+    def _design_is_known(cls, value: Any) -> Any:
+        if value in DESIGNS if isinstance(value, str) else _is_design_table(value):
+            return value
+        raise ValueError(
+            f"must be one of {', '.join(DESIGNS)}, or a table group -> [groups] over {', '.join(GROUPS)}, "
+            f"got {value!r}"
+        )
+
+
+class Conditions(Section):
+    drop_dino: Share
+    drop_clip: Share
+    drop_text: Share
+
+
+class Phase(Section):
+    synthetic_probability: Share
+    frozen_fraction: Share
+
+
+class Strategy(Section):
+    name: Literal["mix", "ts", "tsf", "custom"]
+    mix_probability: Share
+    custom: Annotated[tuple[Phase, Phase], BeforeValidator(_as_tuple)] | None
+
+    @model_validator(mode="after")
+    def _custom_is_given(self) -> Strategy:
+        if self.name == "custom" and self.custom is None:
+            raise ValueError("custom must be a list of two phases when name is custom, got null")
+        return self
+
+
+class Training(Section):
+    zero_stage: Literal[0, 1, 2, 3]
+    precision: Literal["fp32", "bf16"]
+    num_processes: Count
+    global_batch: Count
+    micro_batch: Count
+    learning_rate: Positive
+    lr_schedule: Literal["constant", "linear", "cosine"]
+    warmup_steps: Natural
+    weight_decay: NonNegative
+    betas: Annotated[tuple[Beta, Beta], BeforeValidator(_as_tuple)]
+    max_grad_norm: Positive
+    ema_decay: Beta
+    gradient_checkpointing: bool
+    offload_optimizer: bool
+    checkpoint_every: Count
+    keep_checkpoints: Count
+    log_every: Count
+    sample_every: Natural
+    held_out_every: Count
+    max_bad_steps: Count
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Training:
+        step = self.micro_batch * self.num_processes
+        if self.global_batch % step:
+            raise ValueError(
+                f"global_batch must be a multiple of micro_batch * num_processes ({step}), "
+                f"got {self.global_batch}"
+            )
+        return self
+
+
+class Steps(Section):
+    steps: Count
+
+
+class Sampling(Section):
+    scheduler: Literal["ddim", "dpm"]
+    num_steps: Count
+    image_scale: NonNegative
+    text_scale: NonNegative
+    order: Literal["image_first", "text_first"]
+    drop: Literal["dino", "clip", "both", "none"]
+    drop_until: Share
+    negative_prompt: str
+    batch_size: Count
+
+
+class Evaluate(_Media):
+    num_subjects: Count
+    prompts_per_subject: Count
+    image_scales: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+    retrieval_gallery: Annotated[int, Field(ge=2)]
+    seed: Natural
+
+
+class Register(Section):
+    name: Text
+    alias: Text
+    min_identity: Cosine
+
+
+class Foundation(Section):
+    seed: Natural
