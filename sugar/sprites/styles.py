@@ -119,7 +119,7 @@ def _glow(rgb: np.ndarray, edges: np.ndarray, fill: float) -> np.ndarray:
     tube = hue * edges[:, :, None]
     halo = _blur(tube, 1.6 * unit)
     core = 255 * np.clip(edges - 0.72, 0, 1)[:, :, None]
-    return _vivid(rgb) * fill * (rgb.max(axis=2, keepdims=True) / 255) ** 2 + tube * 0.85 + halo * 0.9 + core
+    return _vivid(rgb) * fill * (rgb.max(axis=2, keepdims=True) / 255) ** 2 + tube * 0.85 + halo * 0.75 + core
 
 
 def _neon_tubes(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
@@ -131,7 +131,7 @@ def _neon_tubes(rgb: np.ndarray, alpha: np.ndarray) -> np.ndarray:
 def _neon(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> Picture:
     unit = _unit(rgb)
     full = _filled(rgb, alpha, 1.5 * unit)
-    lit = _glow(full, _neon_tubes(full, alpha), 0.26) + np.array([8, 4, 20], dtype=np.float32)
+    lit = _glow(full, _neon_tubes(full, alpha), 0.34) + np.array([8, 4, 20], dtype=np.float32)
     aura = np.clip(_blur(alpha, 2.0 * unit) * 1.5, 0, 1) * 0.75
     return lit, np.maximum(alpha, aura)
 
