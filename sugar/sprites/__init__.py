@@ -12,12 +12,13 @@ from sugar.sprites.identity import (
     TRAIN_SEEDS,
     Identity,
     Palette,
-    Proportions,
     colour_name,
     draw_identity,
 )
-from sugar.sprites.motions import CAMERAS, MOTIONS, motion_affines, render_clip, render_clip_with_masks
+from sugar.sprites.motions import MOTIONS, motion_affines
 from sugar.sprites.nouns import CATEGORIES, NOUNS, Noun
+from sugar.sprites.pen import Proportions
+from sugar.sprites.rendering import CAMERAS, render_clip, render_clip_with_masks
 from sugar.sprites.styles import STYLES, apply_style, style_background
 from sugar.sprites.subjects import draw_subject
 from sugar.sprites.world import SpriteClip, sample_clip

@@ -1,16 +1,11 @@
 """Drawings of the active objects: toys and vehicles with eyes. `p` holds proportions in [-1, 1]."""
 
-from typing import TYPE_CHECKING
-
-from sugar.sprites.pen import Pen
-
-if TYPE_CHECKING:
-    from sugar.sprites.identity import Proportions
+from sugar.sprites.pen import Pen, Proportions
 
 SIDES = (-1, 1)
 
 
-def draw_robot(pen: Pen, p: "Proportions") -> None:
+def draw_robot(pen: Pen, p: Proportions) -> None:
     """Boxy robot: antenna, screen face, arms with grippers."""
     w, h = 0.42 * (1 + 0.2 * p.width), 0.34 * (1 + 0.2 * p.height)
     head_w, head_h = 0.48 * (1 + 0.18 * p.head), 0.33 * (1 + 0.12 * p.head)
@@ -42,7 +37,7 @@ def draw_robot(pen: Pen, p: "Proportions") -> None:
     pen.smile(0, -0.28, 0.12, 0.05)
 
 
-def draw_car(pen: Pen, p: "Proportions") -> None:
+def draw_car(pen: Pen, p: Proportions) -> None:
     """Small car driving to the right: cabin with eyes in the window, two wheels."""
     w, roof = 0.92, 0.42 * (1 + 0.3 * p.height)
     wheel = 0.23 * (1 + 0.2 * p.limb)
@@ -63,7 +58,7 @@ def draw_car(pen: Pen, p: "Proportions") -> None:
         pen.box(back, -0.3 - roof, front, -0.22 - roof, "wood", radius=0.04)
 
 
-def draw_rocket(pen: Pen, p: "Proportions") -> None:
+def draw_rocket(pen: Pen, p: Proportions) -> None:
     """Upright rocket: nose cone, porthole with eyes, fins, flame."""
     w, h = 0.38 * (1 + 0.22 * p.width), 0.62 * (1 + 0.12 * p.height)
     fin, flame = 0.34 * (1 + 0.35 * p.limb), 0.34 * (1 + 0.3 * p.extra)
@@ -83,7 +78,7 @@ def draw_rocket(pen: Pen, p: "Proportions") -> None:
     pen.eyes(0, -0.16, w * 0.33, w * 0.33 * (1 + 0.1 * p.face))
 
 
-def draw_train(pen: Pen, p: "Proportions") -> None:
+def draw_train(pen: Pen, p: Proportions) -> None:
     """Steam engine heading right: boiler with a face, cabin, chimney with smoke."""
     boiler, cabin = 0.32 * (1 + 0.15 * p.width), 0.50 * (1 + 0.2 * p.height)
     wheel, chimney = 0.2 * (1 + 0.15 * p.limb), 0.34 * (1 + 0.35 * p.extra)
@@ -105,7 +100,7 @@ def draw_train(pen: Pen, p: "Proportions") -> None:
     pen.smile(0.52, 0.42 - boiler * 0.75, 0.12, 0.06)
 
 
-def draw_boat(pen: Pen, p: "Proportions") -> None:
+def draw_boat(pen: Pen, p: Proportions) -> None:
     """Sailing boat: patterned sail, hull with eyes, flag, a wave."""
     mast, sail = 1.0 + 0.1 * p.height, 0.72 * (1 + 0.15 * p.width)
     hull = 0.44 * (1 + 0.2 * p.head)
@@ -127,7 +122,7 @@ def draw_boat(pen: Pen, p: "Proportions") -> None:
     pen.smile(0.36, 0.36 + hull * 0.92, 0.1, 0.05)
 
 
-def draw_doll(pen: Pen, p: "Proportions") -> None:
+def draw_doll(pen: Pen, p: Proportions) -> None:
     """Rag doll: round head, hair with bunches, patterned dress."""
     dress, head = 0.58 * (1 + 0.25 * p.width), 0.46 * (1 + 0.12 * p.head)
     bunch, arm = 0.2 * (1 + 0.4 * p.extra), 0.34 * (1 + 0.2 * p.limb)
@@ -151,7 +146,7 @@ def draw_doll(pen: Pen, p: "Proportions") -> None:
     pen.smile(0, -0.15, 0.1, 0.06)
 
 
-def draw_snowman(pen: Pen, p: "Proportions") -> None:
+def draw_snowman(pen: Pen, p: Proportions) -> None:
     """Snowman of two tinted balls: top hat, scarf, carrot nose, stick arms."""
     base, head = 0.56 * (1 + 0.12 * p.width), 0.40 * (1 + 0.12 * p.head)
     hat, arm = 0.36 * (1 + 0.35 * p.extra), 0.38 * (1 + 0.2 * p.limb)
@@ -174,7 +169,7 @@ def draw_snowman(pen: Pen, p: "Proportions") -> None:
     pen.polygon([(-0.03, y + 0.06), (0.36 + 0.08 * p.face, y + 0.15), (-0.03, y + 0.2)], "ember", 0.035)
 
 
-def draw_dinosaur(pen: Pen, p: "Proportions") -> None:
+def draw_dinosaur(pen: Pen, p: Proportions) -> None:
     """Toy dinosaur looking right: big head, plates along the back, thick tail."""
     w, head = 0.46 * (1 + 0.18 * p.width), 0.40 * (1 + 0.12 * p.head)
     tail, plate = 0.55 * (1 + 0.2 * p.extra), 0.2 * (1 + 0.4 * p.limb)

@@ -1,16 +1,11 @@
 """Drawings of the animals. `p` holds the individual's proportions, each in [-1, 1]."""
 
-from typing import TYPE_CHECKING
-
-from sugar.sprites.pen import Pen
-
-if TYPE_CHECKING:
-    from sugar.sprites.identity import Proportions
+from sugar.sprites.pen import Pen, Proportions
 
 SIDES = (-1, 1)
 
 
-def draw_cat(pen: Pen, p: "Proportions") -> None:
+def draw_cat(pen: Pen, p: Proportions) -> None:
     """Sitting cat: pointed ears, whiskers, curled tail."""
     w, h = 0.42 * (1 + 0.2 * p.width), 0.42 * (1 + 0.15 * p.height)
     head_w, head_h = 0.60 * (1 + 0.12 * p.head), 0.47 * (1 + 0.12 * p.head)
@@ -37,7 +32,7 @@ def draw_cat(pen: Pen, p: "Proportions") -> None:
         pen.stroke([(s * head_w * 0.6, 0.07), (s * (head_w + 0.18), 0.11)], 0.035, "dark", outline=0)
 
 
-def draw_dog(pen: Pen, p: "Proportions") -> None:
+def draw_dog(pen: Pen, p: Proportions) -> None:
     """Sitting dog: hanging ears, muzzle, tongue, collar."""
     w, h = 0.44 * (1 + 0.2 * p.width), 0.42 * (1 + 0.15 * p.height)
     head_w, head_h = 0.52 * (1 + 0.12 * p.head), 0.50 * (1 + 0.12 * p.head)
@@ -69,7 +64,7 @@ def draw_dog(pen: Pen, p: "Proportions") -> None:
     pen.smile(0, 0.02, 0.13, 0.05)
 
 
-def draw_rabbit(pen: Pen, p: "Proportions") -> None:
+def draw_rabbit(pen: Pen, p: Proportions) -> None:
     """Standing rabbit: two long ears, cheeks, front teeth."""
     w, h = 0.38 * (1 + 0.2 * p.width), 0.38 * (1 + 0.12 * p.height)
     head_w, head_h = 0.48 * (1 + 0.12 * p.head), 0.40 * (1 + 0.12 * p.head)
@@ -92,7 +87,7 @@ def draw_rabbit(pen: Pen, p: "Proportions") -> None:
     pen.ellipse(0, 0.01, 0.07, 0.05, "accent", outline=0)
 
 
-def draw_bear(pen: Pen, p: "Proportions") -> None:
+def draw_bear(pen: Pen, p: Proportions) -> None:
     """Teddy-like bear: round ears, round belly, arms and feet to the side."""
     w, h = 0.52 * (1 + 0.18 * p.width), 0.48 * (1 + 0.12 * p.height)
     head_w, head_h = 0.50 * (1 + 0.12 * p.head), 0.43 * (1 + 0.12 * p.head)
@@ -113,7 +108,7 @@ def draw_bear(pen: Pen, p: "Proportions") -> None:
     pen.smile(0, -0.17, 0.1, 0.06)
 
 
-def draw_bird(pen: Pen, p: "Proportions") -> None:
+def draw_bird(pen: Pen, p: Proportions) -> None:
     """Plump bird looking right: beak, wing, crest, thin legs."""
     w, h = 0.60 * (1 + 0.15 * p.width), 0.60 * (1 + 0.12 * p.height)
     tail, crest = 0.35 * (1 + 0.5 * p.extra), 0.26 * (1 + 0.5 * p.head)
@@ -153,7 +148,7 @@ def draw_bird(pen: Pen, p: "Proportions") -> None:
     pen.ellipse(w * 0.4, 0.0, 0.09, 0.06, "blush", outline=0)
 
 
-def draw_fish(pen: Pen, p: "Proportions") -> None:
+def draw_fish(pen: Pen, p: Proportions) -> None:
     """Round fish swimming to the right: tail fan, fins, bubble-blowing mouth."""
     w, h = 0.68 * (1 + 0.12 * p.width), 0.50 * (1 + 0.25 * p.height)
     tail, fin = 0.36 * (1 + 0.3 * p.extra), 0.30 * (1 + 0.45 * p.limb)
@@ -180,7 +175,7 @@ def draw_fish(pen: Pen, p: "Proportions") -> None:
     pen.blob([(-0.02, 0.02), (-0.34 - 0.1 * p.limb, 0.0), (-0.42, 0.22), (-0.2, 0.26)], "secondary", 0.04)
 
 
-def draw_turtle(pen: Pen, p: "Proportions") -> None:
+def draw_turtle(pen: Pen, p: Proportions) -> None:
     """Turtle walking to the right under a high patterned shell."""
     w, h = 0.72 * (1 + 0.1 * p.width), 0.78 * (1 + 0.2 * p.height)
     head = 0.29 * (1 + 0.2 * p.head)
@@ -198,7 +193,7 @@ def draw_turtle(pen: Pen, p: "Proportions") -> None:
     pen.ellipse(w + 0.12, -0.06, 0.06, 0.045, "blush", outline=0)
 
 
-def draw_frog(pen: Pen, p: "Proportions") -> None:
+def draw_frog(pen: Pen, p: Proportions) -> None:
     """Squatting frog: eyes on top of a wide head, wide mouth, splayed feet."""
     w, h = 0.56 * (1 + 0.18 * p.width), 0.42 * (1 + 0.15 * p.height)
     head_w, head_h = 0.68 * (1 + 0.1 * p.head), 0.38 * (1 + 0.15 * p.head)

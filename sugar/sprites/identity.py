@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from sugar.sprites import randomness
 from sugar.sprites.nouns import NOUNS
+from sugar.sprites.pen import Proportions
 
 Rgb = tuple[int, int, int]
 
@@ -48,17 +49,6 @@ class Palette(NamedTuple):
     primary: Rgb
     secondary: Rgb
     accent: Rgb
-
-
-class Proportions(NamedTuple):
-    """Six numbers in [-1, 1] that every noun's drawing reads in its own way."""
-
-    width: float
-    height: float
-    head: float
-    limb: float
-    face: float
-    extra: float
 
 
 @dataclass(frozen=True)

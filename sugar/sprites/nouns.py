@@ -1,13 +1,10 @@
 """The twenty-four nouns of Sprite World: a category and a drawing for each."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from sugar.sprites import active_objects, animals, static_objects
-from sugar.sprites.pen import Pen
-
-if TYPE_CHECKING:
-    from sugar.sprites.identity import Proportions
+from sugar.sprites.pen import Pen, Proportions
 
 CATEGORIES = ("animal", "active_object", "static_object")
 
@@ -16,7 +13,7 @@ class Noun(NamedTuple):
     """A kind of subject: its category and the drawing of one individual."""
 
     category: str
-    draw: "Callable[[Pen, Proportions], None]"
+    draw: Callable[[Pen, Proportions], None]
 
 
 NOUNS: Mapping[str, Noun] = {

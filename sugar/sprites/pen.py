@@ -6,6 +6,7 @@ in the outline's label, then as it is in its colour's label. Colours come later,
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -37,6 +38,17 @@ OUTLINE_WIDTH = 0.055
 SUBPIXEL_BITS = 4
 
 Points = Sequence[tuple[float, float]]
+
+
+class Proportions(NamedTuple):
+    """Six numbers in [-1, 1] that every noun's drawing reads in its own way."""
+
+    width: float
+    height: float
+    head: float
+    limb: float
+    face: float
+    extra: float
 
 
 @lru_cache(maxsize=4)

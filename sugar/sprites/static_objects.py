@@ -1,16 +1,11 @@
 """Drawings of the static objects: household things without a face. `p` holds proportions in [-1, 1]."""
 
-from typing import TYPE_CHECKING
-
-from sugar.sprites.pen import Pen
-
-if TYPE_CHECKING:
-    from sugar.sprites.identity import Proportions
+from sugar.sprites.pen import Pen, Proportions
 
 SIDES = (-1, 1)
 
 
-def draw_vase(pen: Pen, p: "Proportions") -> None:
+def draw_vase(pen: Pen, p: Proportions) -> None:
     """Bellied vase with flowers."""
     belly, neck = 0.50 * (1 + 0.25 * p.width), 0.22 * (1 + 0.3 * p.head)
     top, lip = -0.3 - 0.12 * p.height, neck + 0.12
@@ -30,7 +25,7 @@ def draw_vase(pen: Pen, p: "Proportions") -> None:
     pen.box(-lip - 0.02, top - 0.07, lip + 0.02, top + 0.06, "secondary", radius=0.06)
 
 
-def draw_teapot(pen: Pen, p: "Proportions") -> None:
+def draw_teapot(pen: Pen, p: Proportions) -> None:
     """Round teapot: spout to the right, handle to the left, lid with a knob."""
     w, h = 0.58 * (1 + 0.15 * p.width), 0.50 * (1 + 0.15 * p.height)
     y, handle = 0.36, 0.3 * (1 + 0.25 * p.limb)
@@ -47,7 +42,7 @@ def draw_teapot(pen: Pen, p: "Proportions") -> None:
               (lid, y - h + 0.1), (0, y - h + 0.14)], "secondary")  # fmt: skip
 
 
-def draw_cup(pen: Pen, p: "Proportions") -> None:
+def draw_cup(pen: Pen, p: Proportions) -> None:
     """Mug with a handle, a saucer and steam."""
     top, bottom = 0.60 * (1 + 0.12 * p.width), 0.46 * (1 + 0.2 * p.head)
     rim, ring = -0.18 - 0.2 * p.height, 0.3 * (1 + 0.2 * p.limb)
@@ -65,7 +60,7 @@ def draw_cup(pen: Pen, p: "Proportions") -> None:
     pen.ellipse(0, rim + 0.02, top * 0.82, 0.09, "wood", outline=0)
 
 
-def draw_backpack(pen: Pen, p: "Proportions") -> None:
+def draw_backpack(pen: Pen, p: Proportions) -> None:
     """School backpack: flap, front pocket, side pockets, loop."""
     w, h = 0.56 * (1 + 0.12 * p.width), 0.72 * (1 + 0.08 * p.height)
     pocket, flap = 0.38 * (1 + 0.15 * p.head), 0.36 * (1 + 0.25 * p.face)
@@ -84,7 +79,7 @@ def draw_backpack(pen: Pen, p: "Proportions") -> None:
     pen.stroke([(-pocket * 0.7, low + 0.14), (pocket * 0.7, low + 0.14)], 0.06, "accent", outline=0)
 
 
-def draw_clock(pen: Pen, p: "Proportions") -> None:
+def draw_clock(pen: Pen, p: Proportions) -> None:
     """Alarm clock: two bells, a patterned rim, hands."""
     r = 0.70
     face, bell = r * (0.66 + 0.06 * p.width), 0.25 * (1 + 0.25 * p.head)
@@ -104,7 +99,7 @@ def draw_clock(pen: Pen, p: "Proportions") -> None:
     pen.ellipse(0, y, 0.06, 0.06, "dark", outline=0)
 
 
-def draw_lamp(pen: Pen, p: "Proportions") -> None:
+def draw_lamp(pen: Pen, p: Proportions) -> None:
     """Table lamp: patterned shade, stem with a ball, base, pull cord."""
     top, bottom = 0.34 * (1 + 0.35 * p.head), 0.72 * (1 + 0.12 * p.width)
     shade = 0.08 - 0.12 * p.height
@@ -123,7 +118,7 @@ def draw_lamp(pen: Pen, p: "Proportions") -> None:
     pen.box(-top - 0.02, -0.98, top + 0.02, -0.88, "secondary", radius=0.05, outline=0.04)
 
 
-def draw_boot(pen: Pen, p: "Proportions") -> None:
+def draw_boot(pen: Pen, p: Proportions) -> None:
     """Winter boot pointing right: cuff, laces, thick sole."""
     shaft, toe = 0.36 * (1 + 0.18 * p.width), 0.72 * (1 + 0.15 * p.head)
     top = -0.72 - 0.15 * p.height
@@ -144,7 +139,7 @@ def draw_boot(pen: Pen, p: "Proportions") -> None:
         pen.stroke([(slope - 0.24, y + 0.02), (slope + 0.04, y - 0.06)], 0.08, "accent", outline=0.035)
 
 
-def draw_candle(pen: Pen, p: "Proportions") -> None:
+def draw_candle(pen: Pen, p: Proportions) -> None:
     """Burning candle with wax drops on a holder with a ring."""
     w, top = 0.33 * (1 + 0.25 * p.width), -0.22 - 0.22 * p.height
     flame, dish = 0.26 * (1 + 0.2 * p.head), 0.66 * (1 + 0.12 * p.limb)

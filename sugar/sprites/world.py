@@ -8,7 +8,8 @@ from sugar.sprites import randomness
 from sugar.sprites.backgrounds import BACKGROUNDS, draw_background
 from sugar.sprites.captions import caption
 from sugar.sprites.identity import TRAIN_SEEDS, Identity, colour_name, draw_identity
-from sugar.sprites.motions import MOTIONS, render_clip
+from sugar.sprites.motions import MOTIONS
+from sugar.sprites.rendering import render_clip
 from sugar.sprites.styles import STYLES, apply_style, style_background
 from sugar.sprites.subjects import draw_subject
 
