@@ -42,12 +42,12 @@ def draw_car(pen: Pen, p: Proportions) -> None:
     w, roof = 0.92, 0.42 * (1 + 0.3 * p.height)
     wheel = 0.23 * (1 + 0.2 * p.limb)
     front, back = 0.34 + 0.12 * p.width, -0.50 + 0.12 * p.head
-    pen.blob([(back - 0.22, 0.05), (back, -0.12 - roof), (0.0, -0.2 - roof), (front - 0.05, -0.14 - roof),
-              (front + 0.24, 0.05), (0.0, 0.2)], "secondary")  # fmt: skip
-    pen.blob([(back - 0.06, 0.0), (back + 0.1, -0.05 - roof), (0.0, -0.1 - roof), (front - 0.08, -0.05 - roof),
-              (front + 0.1, 0.0)], "glass", 0.03)  # fmt: skip
-    pen.blob([(-w, 0.1), (-w * 0.85, -0.06), (0, -0.06), (w * 0.8, 0.0), (w, 0.2), (w * 0.97, 0.5), (0, 0.54),
-              (-w * 0.97, 0.5)], "pattern")  # fmt: skip
+    top = [(back, -0.12 - roof), (0.0, -0.2 - roof), (front - 0.05, -0.14 - roof)]
+    pen.blob([(back - 0.22, 0.05), *top, (front + 0.24, 0.05), (0.0, 0.2)], "secondary")
+    pane = [(back + 0.1, -0.05 - roof), (0.0, -0.1 - roof), (front - 0.08, -0.05 - roof)]
+    pen.blob([(back - 0.06, 0.0), *pane, (front + 0.1, 0.0)], "glass", 0.03)
+    bonnet = [(-w, 0.1), (-w * 0.85, -0.06), (0, -0.06), (w * 0.8, 0.0), (w, 0.2)]
+    pen.blob([*bonnet, (w * 0.97, 0.5), (0, 0.54), (-w * 0.97, 0.5)], "pattern")
     pen.box(-w - 0.08, 0.4, w + 0.08, 0.54, "metal", radius=0.07)
     for x in (-0.5, 0.5):
         pen.ellipse(x, 0.58, wheel, wheel, "dark")
@@ -62,17 +62,14 @@ def draw_rocket(pen: Pen, p: Proportions) -> None:
     """Upright rocket: nose cone, porthole with eyes, fins, flame."""
     w, h = 0.38 * (1 + 0.22 * p.width), 0.62 * (1 + 0.12 * p.height)
     fin, flame = 0.34 * (1 + 0.35 * p.limb), 0.34 * (1 + 0.3 * p.extra)
-    pen.blob([(-w * 0.5, h), (-w * 0.42, h + flame * 0.6), (0, h + flame * 1.2), (w * 0.42, h + flame * 0.6),
-              (w * 0.5, h)], "ember")  # fmt: skip
+    pen.vessel([(w * 0.5, h), (w * 0.42, h + flame * 0.6), (0, h + flame * 1.2)], "ember")
     pen.blob([(-w * 0.25, h), (0, h + flame * 0.75), (w * 0.25, h)], "flame", 0)
     for s in SIDES:
-        pen.polygon([(s * w * 0.7, h * 0.25), (s * (w + fin), h * 0.85), (s * (w + fin), h + 0.2), (s * w * 0.5, h)],
-                    "accent")  # fmt: skip
+        edge = s * (w + fin)
+        pen.polygon([(s * w * 0.7, h * 0.25), (edge, h * 0.85), (edge, h + 0.2), (s * w * 0.5, h)], "accent")
     top = -h - 0.42 * (1 + 0.25 * p.head)
-    pen.blob([(0, top), (w * 0.62, -h * 0.92), (w, -h * 0.2), (w * 0.95, h * 0.5), (w * 0.6, h), (-w * 0.6, h),
-              (-w * 0.95, h * 0.5), (-w, -h * 0.2), (-w * 0.62, -h * 0.92)], "pattern")  # fmt: skip
-    pen.blob([(0, top), (w * 0.55, -h * 0.98), (w * 0.72, -h * 0.72), (0, -h * 0.78), (-w * 0.72, -h * 0.72),
-              (-w * 0.55, -h * 0.98)], "secondary", 0.03)  # fmt: skip
+    pen.vessel([(0, top), (w * 0.62, -h * 0.92), (w, -h * 0.2), (w * 0.95, h * 0.5), (w * 0.6, h)], "pattern")
+    pen.vessel([(0, top), (w * 0.55, -h * 0.98), (w * 0.72, -h * 0.72), (0, -h * 0.78)], "secondary", 0.03)
     pen.ellipse(0, -0.14, w * 0.84, w * 0.84, "metal", outline=0.04)
     pen.ellipse(0, -0.14, w * 0.70, w * 0.70, "glass", outline=0.02)
     pen.eyes(0, -0.16, w * 0.33, w * 0.33 * (1 + 0.1 * p.face))
@@ -132,13 +129,12 @@ def draw_doll(pen: Pen, p: Proportions) -> None:
         pen.stroke([(s * 0.18, 0.14), (s * (0.3 + arm), 0.34 - 0.25 * p.limb)], 0.15, "cream")
         pen.ellipse(s * (head + bunch * 0.6), -0.42 + bunch, bunch, bunch * 1.3, "secondary")
     hem = 0.72 + 0.08 * p.height
-    pen.blob([(-0.16, 0.02), (0.16, 0.02), (dress * 0.62, hem * 0.6), (dress, hem), (0, hem + 0.06), (-dress, hem),
-              (-dress * 0.62, hem * 0.6)], "pattern")  # fmt: skip
+    pen.vessel([(0.16, 0.02), (dress * 0.62, hem * 0.6), (dress, hem), (0, hem + 0.06)], "pattern")
     pen.ellipse(0, -0.46, head * 1.1, head * 1.06, "secondary")
     pen.ellipse(0, -0.36, head * 0.92, head * 0.82, "cream", outline=0)
-    pen.blob([(-head * 0.98, -0.42), (-head * 0.6, -0.5 - head * 0.75), (head * 0.6, -0.5 - head * 0.75),
-              (head * 0.98, -0.42), (head * 0.3, -0.36 - head * 0.5), (-head * 0.5, -0.34 - head * 0.4)],
-             "secondary", 0)  # fmt: skip
+    crown = [(-head * 0.6, -0.5 - head * 0.75), (head * 0.6, -0.5 - head * 0.75), (head * 0.98, -0.42)]
+    fringe = [(head * 0.3, -0.36 - head * 0.5), (-head * 0.5, -0.34 - head * 0.4)]
+    pen.blob([(-head * 0.98, -0.42), *crown, *fringe], "secondary", 0)
     for s in SIDES:
         pen.ellipse(s * head * 0.62, -0.18, 0.09, 0.065, "blush", outline=0)
         pen.polygon([(0, 0.05), (s * 0.2, -0.04), (s * 0.2, 0.16)], "accent", 0.035)
@@ -179,16 +175,17 @@ def draw_dinosaur(pen: Pen, p: Proportions) -> None:
         pen.polygon(
             [(x - 0.02, y - 0.16), (x - plate * 1.1, y - plate * 0.6), (x + 0.12, y + 0.14)], "accent"
         )
-    pen.blob([(-0.1, 0.15), (-0.55, 0.42), (-0.55 - tail, 0.62), (-0.6 - tail, 0.78), (-0.3, 0.86), (0.1, 0.7)],
-             "pattern")  # fmt: skip
-    pen.blob([(-0.3, neck - 0.05), (0.2, neck), (0.34, 0.1), (w * 0.95, 0.5), (0.2, 0.84), (-w, 0.62), (-0.48, 0.05)],
-             "pattern")  # fmt: skip
+    tip = [(-0.55 - tail, 0.62), (-0.6 - tail, 0.78)]
+    pen.blob([(-0.1, 0.15), (-0.55, 0.42), *tip, (-0.3, 0.86), (0.1, 0.7)], "pattern")
+    chest = [(-0.3, neck - 0.05), (0.2, neck), (0.34, 0.1), (w * 0.95, 0.5)]
+    pen.blob([*chest, (0.2, 0.84), (-w, 0.62), (-0.48, 0.05)], "pattern")
     pen.blob([(0.2, -0.1), (0.33, 0.2), (0.36, 0.5), (0.18, 0.72), (0.04, 0.4), (0.08, 0.1)], "light", 0)
     for x in (-0.24, 0.26):
         pen.stroke([(x, 0.62), (x, 0.86)], 0.27, "primary")
         pen.ellipse(x + 0.06, 0.93, 0.2, 0.09, "primary")
-    pen.blob([(-0.36, neck - 0.12), (-0.1, neck - head), (0.35, neck - head * 0.8), (0.72 + 0.1 * p.face, neck - 0.12),
-              (0.62, neck + head * 0.48), (0.1, neck + head * 0.58), (-0.3, neck + 0.2)], "primary")  # fmt: skip
+    skull = [(-0.36, neck - 0.12), (-0.1, neck - head), (0.35, neck - head * 0.8)]
+    jaw = [(0.62, neck + head * 0.48), (0.1, neck + head * 0.58), (-0.3, neck + 0.2)]
+    pen.blob([*skull, (0.72 + 0.1 * p.face, neck - 0.12), *jaw], "primary")
     pen.stroke([(0.28, 0.16), (0.52, 0.2), (0.54, 0.32)], 0.12, "primary")
     pen.eye(0.12, neck - head * 0.32, 0.18 * (1 + 0.15 * p.face), look=0.6)
     pen.stroke([(0.2, neck + 0.14), (0.42, neck + 0.2), (0.64, neck + 0.08)], 0.05, "dark", outline=0)

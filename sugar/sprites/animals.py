@@ -165,10 +165,10 @@ def draw_fish(pen: Pen, p: Proportions) -> None:
     )
     pen.blob([(0.35, -h * 0.7), (-0.05, -h - fin), (-0.5, -h - fin * 0.7), (-0.5, -h * 0.5)], "accent")
     pen.blob([(0.15, h * 0.7), (-0.1, h + fin * 0.9), (-0.4, h + fin * 0.6), (-0.35, h * 0.6)], "accent")
-    pen.blob([(w, 0.02), (w * 0.55, -h * 0.85), (-0.1, -h), (-w * 0.8, -h * 0.25), (-w * 0.8, h * 0.25),
-              (-0.1, h), (w * 0.55, h * 0.85)], "pattern")  # fmt: skip
-    pen.blob([(w * 0.95, 0.0), (w * 0.6, -h * 0.72), (w * 0.34, -h * 0.5), (w * 0.28, 0.1), (w * 0.38, h * 0.6),
-              (w * 0.65, h * 0.68)], "light", 0)  # fmt: skip
+    back = [(w, 0.02), (w * 0.55, -h * 0.85), (-0.1, -h), (-w * 0.8, -h * 0.25)]
+    pen.blob([*back, (-w * 0.8, h * 0.25), (-0.1, h), (w * 0.55, h * 0.85)], "pattern")
+    brow = [(w * 0.95, 0.0), (w * 0.6, -h * 0.72), (w * 0.34, -h * 0.5)]
+    pen.blob([*brow, (w * 0.28, 0.1), (w * 0.38, h * 0.6), (w * 0.65, h * 0.68)], "light", 0)
     pen.eye(w * 0.56, -h * 0.2, 0.2 * (1 + 0.2 * p.face), look=0.5)
     pen.ellipse(w * 0.5, h * 0.34, 0.1, 0.06, "blush", outline=0)
     pen.ellipse(w * 0.98, h * 0.2, 0.07, 0.09, "accent", outline=0.035)
@@ -185,8 +185,7 @@ def draw_turtle(pen: Pen, p: Proportions) -> None:
         pen.stroke([(x, 0.45), (x, 0.58 + leg)], 0.28, "leaf", 0.3)
     pen.stroke([(w * 0.7, 0.4), (w + 0.14, 0.22), (w + 0.2, -0.05)], 0.26, "leaf")
     pen.ellipse(w + 0.24, -0.16, head * 1.1, head, "leaf")
-    pen.blob([(w, 0.48), (w * 0.9, 0.0), (w * 0.45, 0.32 - h), (-w * 0.45, 0.32 - h), (-w * 0.9, 0.0), (-w, 0.48),
-              (0.0, 0.54)], "pattern")  # fmt: skip
+    pen.vessel([(w * 0.45, 0.32 - h), (w * 0.9, 0.0), (w, 0.48), (0, 0.54)], "pattern")
     pen.box(-w - 0.08, 0.38, w + 0.06, 0.56, "secondary", radius=0.09)
     pen.eye(w + 0.3, -0.22, 0.15 * (1 + 0.2 * p.face), look=0.6)
     pen.smile(w + 0.36, -0.01, 0.1, 0.05)

@@ -63,8 +63,10 @@ class Scene:
     def hill(self, base: float, rise: float, colour: Colour) -> None:
         """Rolling land from the height `base` down to the bottom."""
         x = np.linspace(0, 1, 24)
-        y = base - rise * np.sin(x * self.number(2, 5) + self.number(0, 6.3)) - rise * 0.4 * np.sin(
-            x * self.number(6, 10) + self.number(0, 6.3)
+        y = (
+            base
+            - rise * np.sin(x * self.number(2, 5) + self.number(0, 6.3))
+            - rise * 0.4 * np.sin(x * self.number(6, 10) + self.number(0, 6.3))
         )
         self.polygon(np.concatenate([np.stack([x, y], axis=1), [[1, 1], [0, 1]]]), colour)
 
@@ -106,11 +108,14 @@ def _beach(s: Scene) -> None:
         s.circle(s.number(), s.number(0.76, 0.99), 0.01, tuple(c * 0.86 for c in sand))  # type: ignore[arg-type]
     x = s.number(0.06, 0.18) if s.number() < 0.5 else s.number(0.82, 0.94)
     lean = 0.06 if x < 0.5 else -0.06
-    s.polygon([(x - 0.02, 0.76), (x + lean - 0.012, 0.3), (x + lean + 0.012, 0.3), (x + 0.02, 0.76)], (150, 104, 64))
+    crown = x + lean
+    s.polygon(
+        [(x - 0.02, 0.76), (crown - 0.012, 0.3), (crown + 0.012, 0.3), (x + 0.02, 0.76)], (150, 104, 64)
+    )
     leaf = s.tint((52, 150, 80))
     for dx, dy in ((-0.19, 0.08), (0.19, 0.08), (-0.15, -0.08), (0.15, -0.08), (0.03, 0.14)):
-        tip = (x + lean + dx, 0.3 + dy)
-        s.polygon([(x + lean, 0.26), (x + lean + dx * 0.6, 0.25 + dy * 0.3), tip, (x + lean, 0.33)], leaf)
+        tip = (crown + dx, 0.3 + dy)
+        s.polygon([(crown, 0.26), (crown + dx * 0.6, 0.25 + dy * 0.3), tip, (crown, 0.33)], leaf)
 
 
 def _snow(s: Scene) -> None:
@@ -125,8 +130,8 @@ def _snow(s: Scene) -> None:
         for k in range(3):
             top, half = y - size * (0.8 + k * 0.8), size * (0.9 - 0.22 * k)
             s.polygon([(x - half, top + size * 1.1), (x, top), (x + half, top + size * 1.1)], (56, 112, 100))
-            s.polygon([(x - half * 0.4, top + size * 0.44), (x, top), (x + half * 0.4, top + size * 0.44)],
-                      (240, 246, 252))  # fmt: skip
+            cap = top + size * 0.44
+            s.polygon([(x - half * 0.4, cap), (x, top), (x + half * 0.4, cap)], (240, 246, 252))
     s.hill(0.72, 0.02, s.tint((244, 248, 253), 3))
     for _ in range(34):
         s.circle(s.number(), s.number(), s.number(0.008, 0.018), (255, 255, 255))

@@ -11,6 +11,7 @@ import numpy as np
 
 from sugar.sprites import randomness
 
+
 class Pose(NamedTuple):
     """Pose at every frame, arrays [T]: place, stretch around the ground point, lean and turn."""
 
@@ -70,19 +71,24 @@ def _float(t: np.ndarray, v: float) -> Pose:
 def _dance(t: np.ndarray, v: float) -> Pose:
     angle = 2 * np.pi * (2 * t + v)
     bounce = np.cos(2 * angle)
-    return Pose(0.14 * np.sin(angle), 0.05 + 0.05 * bounce, 1 - 0.06 * bounce, 1 + 0.09 * bounce, 22 * np.sin(angle))
+    sway = np.sin(angle)
+    return Pose(0.14 * sway, 0.05 + 0.05 * bounce, 1 - 0.06 * bounce, 1 + 0.09 * bounce, 22 * sway)
 
 
 MOTIONS: Mapping[str, Motion] = {
     "still": Motion(_still, ("is standing still", "is resting"), ("standing still", "resting")),
-    "slide left": Motion(_slide(-1), ("is sliding left", "is moving to the left"), ("sliding left", "moving to the left")),
+    "slide left": Motion(
+        _slide(-1), ("is sliding left", "is moving to the left"), ("sliding left", "moving to the left")
+    ),
     "slide right": Motion(
         _slide(1), ("is sliding right", "is moving to the right"), ("sliding right", "moving to the right")
     ),
     "jump": Motion(_jump, ("is jumping", "is jumping up and down"), ("jumping", "jumping up and down")),
     "spin": Motion(_spin, ("is spinning", "is spinning around"), ("spinning", "spinning around")),
     "grow": Motion(_grow, ("is growing", "is growing bigger"), ("growing", "growing bigger")),
-    "float": Motion(_float, ("is floating", "is floating up in the air"), ("floating", "floating up in the air")),
+    "float": Motion(
+        _float, ("is floating", "is floating up in the air"), ("floating", "floating up in the air")
+    ),
     "dance": Motion(_dance, ("is dancing", "is dancing happily"), ("dancing", "dancing happily")),
 }
 
@@ -101,8 +107,9 @@ def affines_of(pose: Pose) -> np.ndarray:
     """Affine maps in sprite coordinates, float64 [T, 2, 3]: stretch, lean, then move."""
     angle = np.radians(pose.lean_degrees)
     c, s = np.cos(angle), np.sin(angle)
-    rows = [[c * pose.stretch_x, -s * pose.stretch_y, pose.x], [s * pose.stretch_x, c * pose.stretch_y, -pose.lift]]
-    return np.array(rows).transpose(2, 0, 1)
+    first = [c * pose.stretch_x, -s * pose.stretch_y, pose.x]
+    second = [s * pose.stretch_x, c * pose.stretch_y, -pose.lift]
+    return np.array([first, second]).transpose(2, 0, 1)
 
 
 def motion_affines(motion: str, num_frames: int, seed: int) -> np.ndarray:
@@ -111,5 +118,3 @@ def motion_affines(motion: str, num_frames: int, seed: int) -> np.ndarray:
     Raises ValueError for an unknown motion or num_frames < 1.
     """
     return affines_of(pose_of(motion, num_frames, seed))
-
-

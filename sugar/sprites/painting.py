@@ -64,7 +64,9 @@ def as_is_background(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rgb
 
 
-def _pencil_lines(rgb: np.ndarray, alpha: np.ndarray | None, rng: np.random.Generator, depth: float) -> np.ndarray:
+def _pencil_lines(
+    rgb: np.ndarray, alpha: np.ndarray | None, rng: np.random.Generator, depth: float
+) -> np.ndarray:
     """Graphite on paper: outlines, and hatching that grows denser where the picture is darker."""
     height, width = rgb.shape[:2]
     unit = _unit(rgb)
@@ -91,7 +93,9 @@ def pencil_background(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _vivid(rgb: np.ndarray) -> np.ndarray:
     """Same hue, full value, high saturation."""
-    low, high = rgb.min(axis=2, keepdims=True), rgb.max(axis=2, keepdims=True)
+    red, green, blue = cv2.split(rgb)
+    low = np.minimum(np.minimum(red, green), blue)[:, :, None]
+    high = np.maximum(np.maximum(red, green), blue)[:, :, None]
     chroma = np.maximum(high - low, 1e-3)
     pure = (rgb - low) / chroma
     # Near-grey colours have no hue worth amplifying: they glow pale blue.
@@ -146,7 +150,7 @@ def gold(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> Pictur
 
 
 def _few_colours(rgb: np.ndarray, used: np.ndarray, num_colours: int) -> np.ndarray:
-    """The used pixels in `num_colours` colours of their own (k-means from lightness classes), a bit more vivid."""
+    """The used pixels in `num_colours` colours of their own, by k-means from lightness classes, vivid."""
     grey = (rgb @ LUMA)[:, :, None]
     vivid = np.clip(grey + (rgb - grey) * 1.35, 0, 255)
     pixels = np.ascontiguousarray(vivid[used], dtype=np.float32)
@@ -205,7 +209,9 @@ def _wobbled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     unit = _unit(image)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     dx, dy = _noise(rng, height, width, 7 * unit), _noise(rng, height, width, 7 * unit)
-    return cv2.remap(image, x + dx * 1.6 * unit, y + dy * 1.6 * unit, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    reach = 1.6 * unit
+    at_x, at_y = x + dx * reach, y + dy * reach
+    return cv2.remap(image, at_x, at_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def watercolour(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) -> Picture:
@@ -221,5 +227,3 @@ def watercolour(rgb: np.ndarray, alpha: np.ndarray, rng: np.random.Generator) ->
 
 def watercolour_background(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return _washed(_wobbled(rgb, rng), rng, 0.74)
-
-

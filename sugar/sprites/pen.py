@@ -118,6 +118,11 @@ class Pen:
         """Smooth closed shape through the points."""
         self.polygon(smooth_closed(points), colour, outline)
 
+    def vessel(self, right_half: Points, colour: str, outline: float = OUTLINE_WIDTH) -> None:
+        """Smooth closed shape, symmetric about x = 0, from the points of its right half, top to bottom."""
+        left_half = [(-x, y) for x, y in reversed(right_half) if x]
+        self.blob([*right_half, *left_half], colour, outline)
+
     def ellipse(
         self,
         x: float,

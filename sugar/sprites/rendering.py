@@ -9,6 +9,8 @@ from sugar.sprites.motions import Pose, affines_of, pose_of
 GROUND = 0.88
 """Height at which a subject stands, as a share of the frame."""
 CAMERAS = ("none", "pan", "zoom")
+VISIBLE_ALPHA = 24
+"""Alpha (0..255) above which a pixel belongs to the subject's bounding box."""
 
 
 def _camera(camera: str, num_frames: int, seed: int) -> np.ndarray:
@@ -28,34 +30,58 @@ def _camera(camera: str, num_frames: int, seed: int) -> np.ndarray:
     return moves
 
 
-def _shadow(pose: Pose, half_width: float, scale: float, foot: tuple[float, float], height: int, width: int) -> np.ndarray:
+def _shadow(
+    pose: Pose, half_width: float, scale: float, foot: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
     """Darkness [T, H, W] of the soft shadow below the subject: wide and faint when it is high."""
+    height, width = size
     spread = half_width * np.maximum(np.abs(pose.stretch_x), 0.3) * scale * (1 + 0.25 * pose.lift)
     x = (np.arange(width) + 0.5 - foot[0] - (pose.x * scale)[:, None]) / spread[:, None]
-    y = (np.arange(height) + 0.5 - foot[1]) / np.maximum(0.055 * scale, 1.0)
+    y = (np.arange(height) + 0.5 - foot[1]) / max(0.055 * scale, 1.0)
     strength = 0.42 / (1 + 2.2 * np.maximum(pose.lift, 0))
-    across = np.exp(-(x**2) * 1.1).astype(np.float32) * strength[:, None].astype(np.float32)
+    across = (np.exp(-(x**2) * 1.1) * strength[:, None]).astype(np.float32)
     return across[:, None, :] * np.exp(-(y**2)).astype(np.float32)[None, :, None]
 
 
-def _premultiplied(subject_rgba: np.ndarray, longer_side_px: float) -> tuple[np.ndarray, tuple[int, int, int, int]]:
-    """Subject cut to its mask and brought near its final size, premultiplied float32, and its box."""
+def _cut_out(subject_rgba: np.ndarray, longer_side_px: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Subject cut to its mask, near its final size, with the map from its pixels to sprite coordinates.
+
+    Returns the premultiplied float32 cut-out [h, w, 4], the map float64 [3, 3], and the width of the
+    visible subject in sprite units.
+    """
     if subject_rgba.ndim != 3 or subject_rgba.shape[2] != 4:
         raise ValueError(f"subject_rgba must have shape [H, W, 4], got {subject_rgba.shape}")
-    box = cv2.boundingRect((subject_rgba[:, :, 3] > 24).astype(np.uint8))
-    x, y, w, h = box
+    x, y, w, h = cv2.boundingRect((subject_rgba[:, :, 3] > VISIBLE_ALPHA).astype(np.uint8))
     if w == 0 or h == 0:
         raise ValueError("subject_rgba must contain a visible subject, but its alpha is empty")
-    pad = max(2, max(w, h) // 12)
+    longer = max(w, h)
+    pad = max(2, longer // 12)
     padded = cv2.copyMakeBorder(subject_rgba, pad, pad, pad, pad, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
     cut = padded[y : y + h + 2 * pad, x : x + w + 2 * pad].astype(np.float32)
     cut[:, :, :3] *= cut[:, :, 3:] / 255.0
+    per_x = per_y = 1.0 / longer
     # Sampling every second pixel of a large photo would flicker: average it down first.
-    shrink = longer_side_px * 1.4 / max(w, h)
+    shrink = longer_side_px * 1.4 / longer
     if shrink < 0.75:
-        size = (max(2, round(cut.shape[1] * shrink)), max(2, round(cut.shape[0] * shrink)))
+        before_h, before_w = cut.shape[:2]
+        size = (max(2, round(before_w * shrink)), max(2, round(before_h * shrink)))
         cut = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
-    return cut, (pad, pad, w, h)
+        per_x, per_y = per_x * before_w / size[0], per_y * before_h / size[1]
+    to_unit = np.array([[per_x, 0, -(pad + w / 2) / longer], [0, per_y, -(pad + h) / longer], [0, 0, 1]])
+    return cut, to_unit, w / longer
+
+
+def _tripled(planes_THW: np.ndarray) -> np.ndarray:
+    """The same plane for red, green and blue: [T, H, W, 3]."""
+    rows = planes_THW.reshape(-1, planes_THW.shape[-1])
+    return cv2.merge([rows, rows, rows]).reshape(*planes_THW.shape, 3)
+
+
+def _to_frame(move: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Affine map [2, 3] of the frame's pixels for one camera position (zoom, x, y)."""
+    zoom, dx, dy = move
+    shift = [width / 2 * (1 - zoom) + dx * width, height / 2 * (1 - zoom) + dy * height]
+    return np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
 
 
 def render_clip_with_masks(
@@ -79,35 +105,25 @@ def render_clip_with_masks(
     pose = pose_of(motion, num_frames, seed)
     moves = _camera(camera, num_frames, seed)
     scale = subject_scale * min(height, width)
-    sprite, (left, top, box_w, box_h) = _premultiplied(subject_rgba, scale)
-    pixels = scale / max(box_w, box_h)
-    full_w, full_h = box_w + 2 * left, box_h + 2 * top
-    to_unit = np.array([
-        [full_w / sprite.shape[1] / max(box_w, box_h), 0, -(left + box_w / 2) / max(box_w, box_h)],
-        [0, full_h / sprite.shape[0] / max(box_w, box_h), -(top + box_h) / max(box_w, box_h)],
-        [0, 0, 1],
-    ])  # fmt: skip
-    foot = (0.5 * width, GROUND * height)
+    sprite, to_unit, unit_width = _cut_out(subject_rgba, scale)
+    foot = np.array([0.5 * width, GROUND * height])
     affines = affines_of(pose) @ to_unit * scale
-    affines[:, 0, 2] += foot[0]
-    affines[:, 1, 2] += foot[1]
-    half_width = 0.5 * box_w * pixels / scale
-    backdrop = background_rgb.astype(np.float32)
-    shadow = _shadow(pose, half_width, scale, foot, height, width)
-    scenes = backdrop * (1 - shadow)[:, :, :, None]
+    affines[:, :, 2] += foot
+    shade = _tripled(1 - _shadow(pose, 0.5 * unit_width, scale, foot, (height, width)))
+    scenes = background_rgb.astype(np.float32) * shade
     layers = np.empty((num_frames, height, width, 4), dtype=np.float32)
-    centre = np.array([width / 2, height / 2])
-    for k, (zoom, dx, dy) in enumerate(moves):
-        move = np.array([[zoom, 0, centre[0] * (1 - zoom) + dx * width], [0, zoom, centre[1] * (1 - zoom) + dy * height]])
+    for k in range(num_frames):
         affine = affines[k]
         if camera != "none":
+            move = _to_frame(moves[k], height, width)
             affine = move @ np.concatenate([affine, [[0, 0, 1]]])
             scenes[k] = cv2.warpAffine(scenes[k], move, (width, height), borderMode=cv2.BORDER_REFLECT)
         layers[k] = cv2.warpAffine(sprite, affine, (width, height), flags=cv2.INTER_LINEAR)
     masks = layers[:, :, :, 3] / 255.0
-    scenes *= (1 - masks)[:, :, :, None]
-    scenes += layers[:, :, :, :3]
-    return np.clip(scenes + 0.5, 0, 255).astype(np.uint8), masks
+    scenes *= _tripled(1 - masks)
+    scenes += cv2.cvtColor(layers.reshape(-1, width, 4), cv2.COLOR_RGBA2RGB).reshape(scenes.shape)
+    frames = cv2.convertScaleAbs(scenes.reshape(-1, width * 3))
+    return frames.reshape(num_frames, height, width, 3), masks
 
 
 def render_clip(

@@ -19,9 +19,8 @@ def draw_vase(pen: Pen, p: Proportions) -> None:
                 x + dx * size * 0.9, top + y + dy * size * 0.9, size * 0.8, size * 0.8, "accent", 0.04
             )
         pen.ellipse(x, top + y, size * 0.7, size * 0.7, "flame", outline=0)
-    pen.blob([(-lip, top), (0, top - 0.02), (lip, top), (neck, top + 0.22), (belly, shoulder), (belly * 0.85, 0.66),
-              (belly * 0.5, 0.95), (0, 0.97), (-belly * 0.5, 0.95), (-belly * 0.85, 0.66), (-belly, shoulder),
-              (-neck, top + 0.22)], "pattern")  # fmt: skip
+    profile = [(0, top - 0.02), (lip, top), (neck, top + 0.22), (belly, shoulder), (belly * 0.85, 0.66)]
+    pen.vessel([*profile, (belly * 0.5, 0.95), (0, 0.97)], "pattern")
     pen.box(-lip - 0.02, top - 0.07, lip + 0.02, top + 0.06, "secondary", radius=0.06)
 
 
@@ -29,17 +28,17 @@ def draw_teapot(pen: Pen, p: Proportions) -> None:
     """Round teapot: spout to the right, handle to the left, lid with a knob."""
     w, h = 0.58 * (1 + 0.15 * p.width), 0.50 * (1 + 0.15 * p.height)
     y, handle = 0.36, 0.3 * (1 + 0.25 * p.limb)
-    pen.stroke([(-w * 0.75, y - 0.3), (-w - handle, y - 0.3), (-w - handle * 0.95, y + 0.12), (-w * 0.7, y + 0.24)],
-               0.13, "secondary")  # fmt: skip
+    grip = [(-w - handle, y - 0.3), (-w - handle * 0.95, y + 0.12)]
+    pen.stroke([(-w * 0.75, y - 0.3), *grip, (-w * 0.7, y + 0.24)], 0.13, "secondary")
     spout = 0.42 + 0.1 * p.face
-    pen.stroke([(w * 0.55, y + 0.22), (w + 0.16, y + 0.06), (w + 0.14, y - 0.24), (w + spout, y - 0.42)],
-               0.32, "primary", 0.13)  # fmt: skip
+    bend = [(w + 0.16, y + 0.06), (w + 0.14, y - 0.24)]
+    pen.stroke([(w * 0.55, y + 0.22), *bend, (w + spout, y - 0.42)], 0.32, "primary", 0.13)
     pen.box(-w * 0.5, y + h - 0.12, w * 0.5, y + h + 0.08, "secondary", radius=0.07)
     pen.ellipse(0, y, w, h, "pattern")
     lid = 0.36 * (1 + 0.2 * p.head)
     pen.ellipse(0, y - h - 0.18 - 0.06 * p.extra, 0.12 + 0.03 * p.extra, 0.12, "accent")
-    pen.blob([(-lid, y - h + 0.1), (-lid * 0.7, y - h - 0.06), (0, y - h - 0.14), (lid * 0.7, y - h - 0.06),
-              (lid, y - h + 0.1), (0, y - h + 0.14)], "secondary")  # fmt: skip
+    dome = [(0, y - h - 0.14), (lid * 0.7, y - h - 0.06), (lid, y - h + 0.1), (0, y - h + 0.14)]
+    pen.vessel(dome, "secondary")
 
 
 def draw_cup(pen: Pen, p: Proportions) -> None:
@@ -48,14 +47,14 @@ def draw_cup(pen: Pen, p: Proportions) -> None:
     rim, ring = -0.18 - 0.2 * p.height, 0.3 * (1 + 0.2 * p.limb)
     steam = 0.36 * (1 + 0.2 * p.extra)
     for x in (-0.2, 0.16):
-        pen.stroke([(x, rim - 0.2), (x + 0.1, rim - 0.2 - steam * 0.4), (x - 0.06, rim - 0.2 - steam * 0.75),
-                    (x + 0.04, rim - 0.2 - steam)], 0.09, "white", outline=0.035)  # fmt: skip
+        curl = [(x + dx, rim - 0.2 - steam * up) for dx, up in ((0, 0), (0.1, 0.4), (-0.06, 0.75), (0.04, 1))]
+        pen.stroke(curl, 0.09, "white", outline=0.035)
     middle = (rim + 0.85) / 2
-    pen.stroke([(top * 0.9, middle - 0.22), (top + ring, middle - 0.22), (top + ring, middle + 0.16),
-                (bottom * 1.02, middle + 0.24)], 0.14, "secondary")  # fmt: skip
+    grip = [(top + ring, middle - 0.22), (top + ring, middle + 0.16)]
+    pen.stroke([(top * 0.9, middle - 0.22), *grip, (bottom * 1.02, middle + 0.24)], 0.14, "secondary")
     pen.ellipse(0, 0.86, 0.8 + 0.08 * p.face, 0.12, "accent")
-    pen.blob([(-top, rim), (-top * 0.97, rim + 0.3), (-bottom * 1.05, 0.66), (-bottom * 0.75, 0.84), (0, 0.87),
-              (bottom * 0.75, 0.84), (bottom * 1.05, 0.66), (top * 0.97, rim + 0.3), (top, rim)], "pattern")  # fmt: skip
+    wall = [(top, rim), (top * 0.97, rim + 0.3), (bottom * 1.05, 0.66), (bottom * 0.75, 0.84), (0, 0.87)]
+    pen.vessel(wall, "pattern")
     pen.ellipse(0, rim, top, 0.15, "light")
     pen.ellipse(0, rim + 0.02, top * 0.82, 0.09, "wood", outline=0)
 
@@ -71,8 +70,8 @@ def draw_backpack(pen: Pen, p: Proportions) -> None:
         )
         pen.box(s * (w + 0.02) - 0.17, 0.28 - 0.1 * p.limb, s * (w + 0.02) + 0.17, 0.84, "deep", radius=0.12)
     pen.box(-w, -h, w, 0.95, "pattern", radius=0.36)
-    pen.blob([(-w * 0.96, -h + 0.3), (-w * 0.5, -h + 0.04), (w * 0.5, -h + 0.04), (w * 0.96, -h + 0.3),
-              (w * 0.8, -h + 0.3 + flap), (0, -h + 0.4 + flap), (-w * 0.8, -h + 0.3 + flap)], "primary")  # fmt: skip
+    cover = [(w * 0.5, -h + 0.04), (w * 0.96, -h + 0.3), (w * 0.8, -h + 0.3 + flap), (0, -h + 0.4 + flap)]
+    pen.vessel(cover, "primary")
     pen.box(-0.09, -h + 0.26 + flap, 0.09, -h + 0.52 + flap, "flame", radius=0.05, outline=0.04)
     low = 0.42 - 0.08 * p.extra
     pen.box(-pocket, low, pocket, 0.86, "secondary", radius=0.12)
@@ -123,8 +122,9 @@ def draw_boot(pen: Pen, p: Proportions) -> None:
     shaft, toe = 0.36 * (1 + 0.18 * p.width), 0.72 * (1 + 0.15 * p.head)
     top = -0.72 - 0.15 * p.height
     x = -0.36
-    pen.blob([(x - shaft, top), (x + shaft, top), (x + shaft, -0.1), (x + shaft + 0.25, 0.22), (toe, 0.34),
-              (toe + 0.12, 0.76), (0.1, 0.8), (x - shaft * 0.95, 0.78), (x - shaft * 1.02, 0.2)], "pattern")  # fmt: skip
+    instep = [(x - shaft, top), (x + shaft, top), (x + shaft, -0.1), (x + shaft + 0.25, 0.22), (toe, 0.34)]
+    heel = [(toe + 0.12, 0.76), (0.1, 0.8), (x - shaft * 0.95, 0.78), (x - shaft * 1.02, 0.2)]
+    pen.blob([*instep, *heel], "pattern")
     pen.blob(
         [(toe - 0.2, 0.33), (toe + 0.04, 0.42), (toe + 0.12, 0.76), (toe - 0.32, 0.78)], "secondary", 0.03
     )
@@ -149,11 +149,19 @@ def draw_candle(pen: Pen, p: Proportions) -> None:
     pen.blob([(-dish, 0.72), (dish, 0.72), (dish * 0.7, 0.94), (0, 0.96), (-dish * 0.7, 0.94)], "accent")
     pen.box(-w, top, w, 0.76, "pattern", radius=0.1)
     drop = 0.3 + 0.12 * p.face
-    pen.blob([(-w, top - 0.04), (0, top - 0.09), (w, top - 0.04), (w * 0.98, top + 0.16), (w * 0.45, top + drop),
-              (0.0, top + 0.14), (-w * 0.5, top + drop * 0.75), (-w * 0.98, top + 0.18)], "light")  # fmt: skip
+    wax = [(-w, top - 0.04), (0, top - 0.09), (w, top - 0.04), (w * 0.98, top + 0.16)]
+    drops = [
+        (w * 0.45, top + drop),
+        (0.0, top + 0.14),
+        (-w * 0.5, top + drop * 0.75),
+        (-w * 0.98, top + 0.18),
+    ]
+    pen.blob([*wax, *drops], "light")
     pen.stroke([(0, top - 0.06), (0.02, top - 0.2)], 0.06, "dark", outline=0)
     y, lean = top - 0.2, 0.08 * p.extra
-    pen.blob([(0, y + 0.04), (flame * 0.66, y - flame * 0.5), (flame * 0.3, y - flame * 1.25), (lean, y - flame * 2.1),
-              (-flame * 0.35, y - flame * 1.25), (-flame * 0.66, y - flame * 0.5)], "ember")  # fmt: skip
-    pen.blob([(0, y - 0.02), (flame * 0.36, y - flame * 0.5), (lean * 0.5, y - flame * 1.25), (-flame * 0.36, y - flame * 0.5)],
-             "flame", 0)  # fmt: skip
+    right = [(0, y + 0.04), (flame * 0.66, y - flame * 0.5), (flame * 0.3, y - flame * 1.25)]
+    left = [(-flame * 0.35, y - flame * 1.25), (-flame * 0.66, y - flame * 0.5)]
+    pen.blob([*right, (lean, y - flame * 2.1), *left], "ember")
+    low, middle = y - 0.02, y - flame * 0.5
+    tip = (lean * 0.5, y - flame * 1.25)
+    pen.blob([(0, low), (flame * 0.36, middle), tip, (-flame * 0.36, middle)], "flame", 0)

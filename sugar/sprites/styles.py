@@ -7,6 +7,7 @@ import numpy as np
 
 from sugar.sprites import painting, randomness
 
+
 class Style(NamedTuple):
     """Words for captions (before the noun, after the noun) and the two restylings."""
 
@@ -19,12 +20,28 @@ class Style(NamedTuple):
 STYLES: Mapping[str, Style] = {
     "as is": Style((), (), painting.as_is, painting.as_is_background),
     "pencil drawing": Style(
-        ("a pencil drawing of", "a pencil sketch of"), ("drawn in pencil",), painting.pencil, painting.pencil_background
+        ("a pencil drawing of", "a pencil sketch of"),
+        ("drawn in pencil",),
+        painting.pencil,
+        painting.pencil_background,
     ),
-    "neon": Style(("a neon picture of", "a glowing neon sign of"), ("made of neon light",), painting.neon, painting.neon_background),
-    "gold": Style(("a golden statue of",), ("made of gold", "made of shiny gold"), painting.gold, painting.as_is_background),
+    "neon": Style(
+        ("a neon picture of", "a glowing neon sign of"),
+        ("made of neon light",),
+        painting.neon,
+        painting.neon_background,
+    ),
+    "gold": Style(
+        ("a golden statue of",),
+        ("made of gold", "made of shiny gold"),
+        painting.gold,
+        painting.as_is_background,
+    ),
     "pixel art": Style(
-        ("a pixel art picture of", "pixel art of"), ("in pixel art style",), painting.pixel_art, painting.pixel_art_background
+        ("a pixel art picture of", "pixel art of"),
+        ("in pixel art style",),
+        painting.pixel_art,
+        painting.pixel_art_background,
     ),
     "watercolour": Style(
         ("a watercolour painting of", "a watercolour of"),
@@ -52,7 +69,9 @@ def apply_style(subject_rgba: np.ndarray, style: str, seed: int) -> np.ndarray:
     """
     chosen = _style_of(style)
     if subject_rgba.ndim != 3 or subject_rgba.shape[2] != 4 or subject_rgba.dtype != np.uint8:
-        raise ValueError(f"subject_rgba must be uint8 [H, W, 4], got {subject_rgba.dtype} {subject_rgba.shape}")
+        raise ValueError(
+            f"subject_rgba must be uint8 [H, W, 4], got {subject_rgba.dtype} {subject_rgba.shape}"
+        )
     if style == "as is":
         return subject_rgba.copy()
     picture = subject_rgba.astype(np.float32)
@@ -68,7 +87,11 @@ def style_background(background_rgb: np.ndarray, style: str, seed: int) -> np.nd
     """
     chosen = _style_of(style)
     if background_rgb.ndim != 3 or background_rgb.shape[2] != 3 or background_rgb.dtype != np.uint8:
-        raise ValueError(f"background_rgb must be uint8 [H, W, 3], got {background_rgb.dtype} {background_rgb.shape}")
+        raise ValueError(
+            f"background_rgb must be uint8 [H, W, 3], got {background_rgb.dtype} {background_rgb.shape}"
+        )
     if chosen.background is painting.as_is_background:
         return background_rgb.copy()
-    return _to_uint8(chosen.background(background_rgb.astype(np.float32), randomness.stream(randomness.STYLE, seed)))
+    return _to_uint8(
+        chosen.background(background_rgb.astype(np.float32), randomness.stream(randomness.STYLE, seed))
+    )

@@ -77,7 +77,9 @@ def sample_clip(
         frames_THWC=render_clip(styled, place, motion, num_frames, seed, subject_scale=scale),
         subject_rgba=subject,
         styled_rgba=styled,
-        caption=caption(identity.noun, style, background, motion, seed, colour_name(identity) if named else None),
+        caption=caption(
+            identity.noun, style, background, motion, seed, colour_name(identity) if named else None
+        ),
         identity=identity,
         style=style,
         background=background,
