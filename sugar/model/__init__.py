@@ -1,0 +1,1 @@
+"""The transformer: selective attention and the image streams on top of CogVideoX."""
