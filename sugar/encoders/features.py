@@ -5,11 +5,9 @@ CLIP pictures are resized exactly as VBench does for its consistency scores: DIN
 at the network's size and no crop, CLIP bicubic with a centre crop, both without antialiasing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,9 +26,6 @@ from sugar.encoders.preprocess import (
     vision_config,
 )
 
-if TYPE_CHECKING:
-    from transformers import CLIPModel, XCLIPModel
-
 # Pictures in one forward pass: bounds the memory at production sizes, never reached by the small networks.
 MAX_PICTURES = 512
 
@@ -42,7 +37,7 @@ def load_clip_tokenizer(source: str | Path) -> Any:
 
 def load_video_text(
     source: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> tuple[Any, XCLIPModel]:
+) -> tuple[Any, Any]:
     """Tokenizer and `XCLIPModel` of one folder or hub id. Assumption: decision 0012."""
     from transformers import XCLIPModel
 
@@ -71,7 +66,7 @@ def dino_features(model: Any, images_BHWC: np.ndarray | torch.Tensor) -> torch.T
 
 
 @torch.no_grad()
-def clip_image_features(model: CLIPModel, images_BHWC: np.ndarray | torch.Tensor) -> torch.Tensor:
+def clip_image_features(model: Any, images_BHWC: np.ndarray | torch.Tensor) -> torch.Tensor:
     """CLIP features of pictures of any size, VBench's background features: float32 [B, D], unit length."""
 
     def forward(images: torch.Tensor) -> torch.Tensor:
@@ -81,13 +76,13 @@ def clip_image_features(model: CLIPModel, images_BHWC: np.ndarray | torch.Tensor
 
 
 @torch.no_grad()
-def clip_text_features(model: CLIPModel, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
+def clip_text_features(model: Any, tokenizer: Any, texts: Sequence[str]) -> torch.Tensor:
     """CLIP features of texts: float32 [B, D], unit length."""
     tokens = _tokenize(model, tokenizer, texts)
     return _unit(model.get_text_features(**tokens).pooler_output)
 
 
-def video_text_num_frames(model: XCLIPModel) -> int:
+def video_text_num_frames(model: Any) -> int:
     """Frames that the video-text network takes, fixed by its configuration."""
     return int(vision_config(model).num_frames)
 
@@ -101,7 +96,7 @@ def evenly_spaced(num_frames: int, num_wanted: int) -> np.ndarray:
 
 @torch.no_grad()
 def video_text_features(
-    model: XCLIPModel, tokenizer: Any, videos_BTHWC: np.ndarray | torch.Tensor, texts: Sequence[str]
+    model: Any, tokenizer: Any, videos_BTHWC: np.ndarray | torch.Tensor, texts: Sequence[str]
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Video features, and the features of each video's own text, of an X-CLIP network.
 
@@ -134,7 +129,7 @@ def video_text_features(
     return _unit(torch.cat([video for video, _ in pairs])), _unit(torch.cat([beside for _, beside in pairs]))
 
 
-def _video_forward(model: XCLIPModel, videos_BTHWC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _video_forward(model: Any, videos_BTHWC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Pooled video [B, D] and time-averaged patch features [B, P, D] that condition the text."""
     batch, frames = videos_BTHWC.shape[:2]
     outputs = model.vision_model(pixel_values=_cropped_pixels(model, videos_BTHWC.flatten(0, 1)))

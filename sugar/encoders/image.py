@@ -3,11 +3,9 @@
 Axes: B batch, S side of a square picture in pixels, P patches, D width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,9 +14,6 @@ import torch
 from sugar.config import InputError
 from sugar.encoders.loading import load_network
 from sugar.encoders.preprocess import as_uint8_batch, image_size_px, normalise, to_pixels
-
-if TYPE_CHECKING:
-    from transformers import CLIPModel
 
 CANVAS_GREY = 128
 CANVAS_MARGIN = 0.06
@@ -52,7 +47,7 @@ def load_dino(
 
 def load_clip(
     source: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> CLIPModel:
+) -> Any:
     """A `CLIPModel`: its vision tower gives tokens for conditioning, both towers the image-text score."""
     from transformers import CLIPModel
 

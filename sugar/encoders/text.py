@@ -1,23 +1,18 @@
 """CogVideoX's text encoder: prompts to token embeddings. Axes: B batch, L tokens, D width."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from sugar.encoders.loading import load_network, load_tokenizer
 
-if TYPE_CHECKING:
-    from transformers import T5EncoderModel
-
 
 def load_text_encoder(
     base: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> tuple[Any, T5EncoderModel]:
-    """Tokenizer and T5 encoder of a CogVideoX folder or hub id (subfolders "tokenizer", "text_encoder")."""
+) -> tuple[Any, Any]:
+    """Tokenizer and `T5EncoderModel` of a CogVideoX folder or hub id (its "tokenizer" and "text_encoder")."""
     from transformers import T5EncoderModel
 
     tokenizer = load_tokenizer(base, subfolder="tokenizer")
@@ -26,9 +21,7 @@ def load_text_encoder(
 
 
 @torch.no_grad()
-def encode_text(
-    tokenizer: Any, model: T5EncoderModel, prompts: Sequence[str], max_length: int
-) -> torch.Tensor:
+def encode_text(tokenizer: Any, model: Any, prompts: Sequence[str], max_length: int) -> torch.Tensor:
     """Text tokens as CogVideoX conditions on them.
 
     Prompts are padded and cut to `max_length` (the transformer's `max_text_seq_length`), and as in

@@ -4,10 +4,8 @@ Axes: B batch, T frames, F latent frames, C channels, H W height and width. The 
 transformer and everything else here BFCHW; the permutes below are the only place where the two meet.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,30 +13,25 @@ import torch
 from sugar.encoders.loading import load_network
 from sugar.encoders.preprocess import as_tensor
 
-if TYPE_CHECKING:
-    from diffusers import AutoencoderKLCogVideoX
 
-
-def load_vae(
-    base: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
-) -> AutoencoderKLCogVideoX:
-    """The VAE of a CogVideoX folder or hub id (subfolder "vae")."""
+def load_vae(base: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32) -> Any:
+    """The `AutoencoderKLCogVideoX` of a CogVideoX folder or hub id (subfolder "vae")."""
     from diffusers import AutoencoderKLCogVideoX
 
     return load_network(AutoencoderKLCogVideoX, base, subfolder="vae", device=device, dtype=dtype)
 
 
-def spatial_ratio(vae: AutoencoderKLCogVideoX) -> int:
+def spatial_ratio(vae: Any) -> int:
     """Pixels a latent position spans on each side (8 for CogVideoX)."""
     return 2 ** (len(vae.config["block_out_channels"]) - 1)
 
 
-def temporal_ratio(vae: AutoencoderKLCogVideoX) -> int:
+def temporal_ratio(vae: Any) -> int:
     """Frames a latent frame spans, after the first, which stands alone (4 for CogVideoX)."""
     return int(vae.config["temporal_compression_ratio"])
 
 
-def num_latent_frames(vae: AutoencoderKLCogVideoX, num_frames: int) -> int:
+def num_latent_frames(vae: Any, num_frames: int) -> int:
     """Latent frames of a clip: 1 + (T - 1) / temporal ratio, which must be odd.
 
     The VAE works through latent frames two at a time, the first round taking the odd one; of an even number
@@ -54,9 +47,7 @@ def num_latent_frames(vae: AutoencoderKLCogVideoX, num_frames: int) -> int:
 
 
 @torch.no_grad()
-def encode_posterior(
-    vae: AutoencoderKLCogVideoX, frames_BTHWC: np.ndarray | torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def encode_posterior(vae: Any, frames_BTHWC: np.ndarray | torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of the latent posterior, not scaled.
 
     Args:
@@ -93,7 +84,7 @@ def to_model_space(
 
 
 @torch.no_grad()
-def decode_latents(vae: AutoencoderKLCogVideoX, latents_BFCHW: torch.Tensor) -> torch.Tensor:
+def decode_latents(vae: Any, latents_BFCHW: torch.Tensor) -> torch.Tensor:
     """Frames of latents in the transformer's space (divided here by `vae.config.scaling_factor`).
 
     Returns:
