@@ -1,0 +1,1 @@
+"""The benchmark, its scores and the report (SUGAR section 4)."""
