@@ -1,0 +1,315 @@
+"""`sugar <verb>`: the command line of the project.
+
+Exit code 0: done. 2: bad usage or bad input, one line on stderr says what. 1: a failure while working.
+Nothing heavy is imported before a verb works, so that `--help` and errors are immediate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from sugar.config import InputError, Params, load_params
+
+PROG = "sugar"
+STAGE_HELP = {
+    "source": "gather labelled pictures of subjects",
+    "synthesize": "make customised image-video-text triplets from the subjects",
+    "ingest": "cut real clips into triplets",
+    "validate": "check both manifests; a failing gate stops the run",
+    "encode": "write the latent caches: VAE, text, DINO and CLIP, once per clip",
+    "pretrain": "train stage 1 on real video",
+    "finetune": "train stage 2 on real and synthetic video, half of the layers frozen",
+    "evaluate": "generate the benchmark, score it, write the report",
+    "register": "register the model with its scores",
+}
+STAGE_EXAMPLES = {
+    "source": ["sugar source", "sugar source --set source.kind=folder --set source.folder=photos"],
+    "synthesize": ["sugar synthesize", "sugar synthesize --set synthesize.prompts_per_subject=4"],
+    "ingest": ["sugar ingest", "sugar ingest --set ingest.kind=folder --set ingest.folder=clips"],
+    "validate": ["sugar validate", "sugar validate --set validate.min_rows.real=1000"],
+    "encode": ["sugar encode", "sugar encode --profile smoke"],
+    "pretrain": ["sugar pretrain", "sugar pretrain --set pretrain.steps=2000"],
+    "finetune": ["sugar finetune", "sugar finetune --set strategy.name=ts"],
+    "evaluate": ["sugar evaluate", "sugar evaluate --set 'evaluate.image_scales=[2.5, 4, 7.5]'"],
+    "register": ["sugar register", "sugar register --set register.alias=champion"],
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("configuration")
+    group.add_argument("--params", metavar="FILE", default="params.yaml", help="default: params.yaml")
+    group.add_argument(
+        "--profile",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="lay profiles/NAME.yaml over it; repeatable",
+    )
+    group.add_argument(
+        "--set",
+        metavar="KEY.PATH=VALUE",
+        action="append",
+        default=[],
+        dest="overrides",
+        help="change one value, written as YAML; repeatable",
+    )
+
+
+def _add_verb(
+    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    examples: Sequence[str],
+    run: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    _add_common(parser)
+    return parser
+
+
+def _scale(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number >= 0, got {text}")
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text}")
+    return value
+
+
+def _seed(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2**63 - 1, got {text}")
+    return value
+
+
+def _add_generate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    examples = [
+        "sugar generate --model models/stage2 --image dog.jpg --noun dog \\",
+        "    --prompt 'a gold dog spinning on the beach' --out dog.mp4",
+    ]
+    parser = _add_verb(
+        verbs, "generate", "make a video of the subject of one picture", examples, _run_generate
+    )
+    parser.add_argument(
+        "--model", metavar="DIR", type=Path, required=True, help="a trained SugarPipeline folder"
+    )
+    parser.add_argument("--image", metavar="FILE", type=Path, required=True, help="picture of the subject")
+    parser.add_argument("--noun", required=True, help="what the subject is: dog, car, vase, ...")
+    parser.add_argument("--prompt", required=True, help="what happens in the video")
+    parser.add_argument("--out", metavar="FILE.mp4", type=Path, required=True, help="the video to write")
+    parser.add_argument(
+        "--identity", metavar="FILE.png", type=Path, help="cut-out with alpha, instead of segmenting --image"
+    )
+    parser.add_argument(
+        "--image-guidance", metavar="SCALE", type=_scale, help="default: sampling.image_scale"
+    )
+    parser.add_argument("--text-guidance", metavar="SCALE", type=_scale, help="default: sampling.text_scale")
+    parser.add_argument("--negative-prompt", metavar="TEXT", help="default: sampling.negative_prompt")
+    parser.add_argument("--steps", metavar="N", type=_count, help="default: sampling.num_steps")
+    parser.add_argument(
+        "--drop-dino-until", metavar="SHARE", type=_share, help="default: sampling.drop_until with drop dino"
+    )
+    parser.add_argument("--seed", metavar="N", type=_seed, default=0, help="default: 0")
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=PROG,
+        description="Subject-driven video from one picture and one sentence: make the data, train, generate.",
+        epilog="`sugar VERB --help` shows a verb's options and examples.",
+        allow_abbrev=False,
+    )
+    verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb", parser_class=_Parser)
+    for name, summary in STAGE_HELP.items():
+        _add_verb(verbs, name, summary, STAGE_EXAMPLES[name], _run_stage)
+
+    foundation = _add_verb(
+        verbs,
+        "foundation",
+        "train the small pretrained networks of Sprite World",
+        ["sugar foundation", "sugar foundation --only vae,dino --out /data/networks"],
+        _run_foundation,
+    )
+    foundation.add_argument("--only", metavar="NAMES", help="comma-separated networks (default: all)")
+    foundation.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("foundation/sprites"),
+        help="default: foundation/sprites",
+    )
+    _add_generate(verbs)
+    submit = _add_verb(
+        verbs,
+        "submit",
+        "run a pipeline on Kubeflow Pipelines, or on this machine",
+        [
+            "sugar submit pipelines/sugar_tsf.py --local",
+            "sugar submit pipelines/sugar_tsf.py --dry-run --profile smoke",
+            "sugar submit pipelines/sugar_tsf.py --host http://localhost:8080 pretrain.steps=2000",
+        ],
+        _run_submit,
+    )
+    submit.add_argument("pipeline", type=Path, help="file with one @dsl.pipeline function")
+    submit.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="an argument of the pipeline, or a dotted key as for --set",
+    )
+    where = submit.add_mutually_exclusive_group()
+    where.add_argument(
+        "--local", action="store_true", help="run in processes of this machine (profile smoke)"
+    )
+    where.add_argument(
+        "--dry-run", action="store_true", help="compile and check the arguments, submit nothing"
+    )
+    submit.add_argument(
+        "--host", metavar="URL", help="Kubeflow Pipelines API (default: the kfp configuration)"
+    )
+    submit.add_argument("--experiment", metavar="NAME", default="sugar", help="default: sugar")
+
+    _add_verb(verbs, "results", "print the figures of the last run", ["sugar results"], _run_results)
+    for name, summary in (
+        ("plan", "memory and time of a training before it is launched"),
+        ("studio", "web page to generate videos with a trained model"),
+    ):
+        _add_verb(verbs, name, f"{summary} (not in this version)", [f"sugar {name}"], _run_missing)
+    return parser
+
+
+def _params(args: argparse.Namespace) -> Params:
+    return load_params(args.params, args.profile, args.overrides)
+
+
+def _run_stage(args: argparse.Namespace) -> None:
+    params = _params(args)
+    from sugar.stages import run_stage
+
+    start = time.monotonic()
+    metrics = run_stage(args.verb, params)
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+    print(f"{args.verb}: done in {time.monotonic() - start:.1f} s: {figures}", flush=True)
+
+
+def _run_foundation(args: argparse.Namespace) -> None:
+    params = _params(args)
+    from sugar.foundation.run import run_foundation
+
+    only = None if args.only is None else [name.strip() for name in args.only.split(",")]
+    run_foundation(params, only, args.out)
+
+
+def _run_generate(args: argparse.Namespace) -> None:
+    params = _params(args)
+    from sugar.generation import generate_file
+
+    generate_file(
+        params,
+        model=args.model,
+        image=args.image,
+        noun=args.noun,
+        prompt=args.prompt,
+        out=args.out,
+        identity=args.identity,
+        image_scale=args.image_guidance,
+        text_scale=args.text_guidance,
+        negative_prompt=args.negative_prompt,
+        num_steps=args.steps,
+        drop_dino_until=args.drop_dino_until,
+        seed=args.seed,
+    )
+    print(args.out)
+
+
+def _run_submit(args: argparse.Namespace) -> None:
+    from sugar.submission import submit
+
+    submit(
+        args.pipeline,
+        args.arguments,
+        params=Path(args.params),
+        profiles=args.profile,
+        overrides=args.overrides,
+        local=args.local,
+        dry_run=args.dry_run,
+        host=args.host,
+        experiment=args.experiment,
+    )
+
+
+def _run_results(args: argparse.Namespace) -> None:
+    params = _params(args)
+    from sugar.results import results_text
+
+    print(results_text(params))
+
+
+def _run_missing(args: argparse.Namespace) -> None:
+    raise InputError(f"{args.verb} is not available in this version")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code: 0 done, 2 bad input, 1 failure, 130 interrupted."""
+    args = _build_parser().parse_args(argv)
+    logging.basicConfig(
+        level=os.environ.get("SUGAR_LOG", "INFO").upper(),
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+    )
+    for name in ("httpx", "httpcore", "alembic", "mlflow", "urllib3", "great_expectations", "numexpr"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        args.run(args)
+    except InputError as error:
+        print(f"{PROG} {args.verb}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROG} {args.verb}: interrupted; what is complete is kept", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001 (the last line of defence: told, with exit code 1)
+        if not getattr(error, "expected", False):
+            traceback.print_exc()
+        print(f"{PROG} {args.verb}: failed: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

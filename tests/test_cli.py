@@ -1,0 +1,105 @@
+"""The command line: exit codes, one line of error, help without heavy imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sugar import cli
+
+VERBS = (
+    "source synthesize ingest validate encode pretrain finetune evaluate register "
+    "foundation generate submit results plan studio"
+).split()
+GENERATE = [
+    "generate",
+    "--model",
+    "m",
+    "--image",
+    "i.png",
+    "--noun",
+    "dog",
+    "--prompt",
+    "p",
+    "--out",
+    "o.mp4",
+]
+
+
+def run(argv: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of one command."""
+    try:
+        code = cli.main(argv)
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 1
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_has_the_common_options_and_an_example(verb: str, capsys: pytest.CaptureFixture[str]):
+    code, out, _ = run([verb, "--help"], capsys)
+    assert code == 0
+    for word in ("--params", "--profile", "--set", "examples:", f"sugar {verb}"):
+        assert word in out
+
+
+@pytest.mark.parametrize(
+    "argv, sentence",
+    [
+        ([], "the following arguments are required: VERB"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["source", "--fast"], "unrecognized arguments: --fast"),
+        (["source", "--set", "seed"], "--set must look like key.path=value"),
+        (["source", "--set", "seed=x"], "seed must be a whole number, got 'x'"),
+        (["encode", "--set", "encode.batch=1"], "unknown key encode.batch, did you mean batch_size?"),
+        (["source", "--profile", "none"], "--profile must be one of"),
+        (["source", "--params", "none.yaml"], "none.yaml: cannot be read: No such file or directory"),
+        (["generate"], "the following arguments are required: --model"),
+        ([*GENERATE, "--steps", "0"], "argument --steps: must be a whole number >= 1, got 0"),
+        ([*GENERATE, "--steps", "many"], "argument --steps: invalid"),
+        ([*GENERATE, "--seed", "-1"], "argument --seed: must be a whole number"),
+        ([*GENERATE, "--image-guidance", "nan"], "argument --image-guidance: must be a number >= 0"),
+        ([*GENERATE, "--drop-dino-until", "2"], "argument --drop-dino-until: must be between 0 and 1"),
+        (["submit", "x.py", "--local", "--dry-run"], "not allowed with argument"),
+        (["plan"], "plan is not available in this version"),
+        (["studio"], "studio is not available in this version"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_code_2(
+    argv: list[str], sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch, project_root: Path
+):
+    monkeypatch.chdir(project_root)
+    code, out, err = run(argv, capsys)
+    assert (code, out) == (2, "")
+    assert sentence in err and err.count("\n") == 1 and err.startswith("sugar")
+
+
+def test_a_failure_while_working_is_exit_code_1_with_a_last_line(monkeypatch, capsys, project_root: Path):
+    def fail(args):
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.chdir(project_root)
+    monkeypatch.setattr(cli, "_run_stage", fail)
+    code, _, err = run(["source"], capsys)
+    assert code == 1
+    assert err.splitlines()[-1] == "sugar source: failed: RuntimeError: the disk is on fire"
+    assert "Traceback" in err
+
+
+def test_an_interrupt_says_so(monkeypatch, capsys):
+    def interrupt(args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run_stage", interrupt)
+    code, _, err = run(["source"], capsys)
+    assert code == 130 and err.count("\n") == 1
+
+
+def test_the_console_script_is_installed():
+    script = Path(sys.executable).parent / "sugar"
+    result = subprocess.run([script, "--help"], capture_output=True, text=True)
+    assert result.returncode == 0 and "pretrain" in result.stdout
