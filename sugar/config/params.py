@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr
 
+from sugar.config.foundation import Foundation
 from sugar.config.schema import (
     Conditions,
     Encode,
     Evaluate,
-    Foundation,
     Ingest,
     InputError,
     Model,

@@ -294,7 +294,3 @@ class Register(Section):
     name: Text
     alias: Text
     min_identity: Cosine
-
-
-class Foundation(Section):
-    seed: Natural

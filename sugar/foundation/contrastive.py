@@ -1,0 +1,309 @@
+"""Contrastive training of the small image, image-text and video-text encoders.
+
+`Dinov2Model`: identities. Views of one subject (other styles, other scenes) attract each other, views of other
+subjects, half of them of the same noun, repel. `CLIPModel` and `XCLIPModel`: captions. A caption fits every
+picture or clip of the batch that has all the tags it names, so accidental matches are not pushed apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from sugar.encoders.features import clip_image_features, clip_text_features, dino_features, evenly_spaced
+from sugar.encoders.preprocess import normalise, to_pixels
+from sugar.foundation.loop import LoopSettings, train_network
+from sugar.foundation.pools import (
+    BACKGROUND_NAMES,
+    MOTION_NAMES,
+    NOUN_NAMES,
+    STYLE_NAMES,
+    Pool,
+    pick,
+)
+from sugar.sprites import BACKGROUNDS, MOTIONS, STYLES, caption
+
+Report = Callable[[int, dict[str, float]], None] | None
+
+
+# ---- DINO ---------------------------------------------------------------------------------------------
+def build_dino(hidden_size: int, num_layers: int, num_heads: int, image_size: int, patch_size: int) -> Any:
+    from transformers import Dinov2Config, Dinov2Model
+
+    return Dinov2Model(
+        Dinov2Config(
+            hidden_size=hidden_size,
+            num_hidden_layers=num_layers,
+            num_attention_heads=num_heads,
+            mlp_ratio=3,
+            image_size=image_size,
+            patch_size=patch_size,
+            layerscale_value=0.5,
+        )
+    )
+
+
+def identity_loss(features_VBD: torch.Tensor, noun_B: torch.Tensor, temperature: float) -> torch.Tensor:
+    """InfoNCE over identities: each view's positives are the other views of the same subject (SupCon)."""
+    num_views, batch = features_VBD.shape[:2]
+    flat_MD = F.normalize(features_VBD.float(), dim=-1).flatten(0, 1)
+    subject_M = torch.arange(batch).repeat(num_views)
+    similarity_MM = flat_MD @ flat_MD.T / temperature
+    itself = torch.eye(len(flat_MD), dtype=torch.bool)
+    positive = (subject_M[:, None] == subject_M[None]) & ~itself
+    log_probability = similarity_MM - similarity_MM.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
+    return -(log_probability * positive).sum(1).div(positive.sum(1)).mean()
+
+
+def train_dino(
+    settings: LoopSettings,
+    pool: Pool,
+    *,
+    shape: dict[str, int],
+    batch: int,
+    seed: int,
+    checkpoint: Path,
+    temperature: float = 0.1,
+    report: Report = None,
+) -> tuple[Any, dict[str, float]]:
+    """Identity-contrastive `Dinov2Model`; half of each batch shares a few nouns so that the noun is not enough."""
+    torch.manual_seed(seed)
+    model = build_dino(image_size=pool.frames.shape[2], **shape)
+    num, num_views = pool.frames.shape[:2]
+    num_nouns = len(NOUN_NAMES)
+
+    def draw(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        rng = np.random.default_rng([seed, step])
+        nouns = np.concatenate(
+            [
+                rng.integers(num_nouns, size=batch // 2),
+                rng.choice(num_nouns, 3)[rng.integers(3, size=batch - batch // 2)],
+            ]
+        )
+        rows = np.unique(nouns + num_nouns * rng.integers(num // num_nouns, size=batch))
+        views = np.argsort(rng.random((len(rows), num_views)), axis=1)[:, :2]
+        frames = torch.from_numpy(
+            np.stack([pool.frames[r][v] for r, v in zip(rows, views, strict=True)], axis=1)
+        )
+        return frames, torch.from_numpy(rows % num_nouns)
+
+    def loss(drawn: tuple[torch.Tensor, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
+        frames_VBHWC, noun_B = drawn
+        pixels = normalise(to_pixels(frames_VBHWC.flatten(0, 1), "cpu"), model)
+        features = model(pixel_values=pixels).last_hidden_state[:, 0]
+        return {"loss": identity_loss(features.unflatten(0, frames_VBHWC.shape[:2]), noun_B, temperature)}
+
+    figures = train_network(model, draw, loss, settings, checkpoint, report)
+    return model, figures
+
+
+@torch.no_grad()
+def evaluate_dino(model: Any, held_out: Pool, gallery: int = 100) -> dict[str, float]:
+    """Top-1 retrieval among `gallery` held-out identities: query = each other view, gallery = the plain cut-out."""
+    frames_NVHWC = torch.from_numpy(np.array(held_out.frames[:gallery]))
+    num, num_views = frames_NVHWC.shape[:2]
+    features_NVD = dino_features(model, frames_NVHWC.flatten(0, 1)).unflatten(0, (num, num_views))
+    nearest_NV = torch.einsum("nvd,md->nvm", features_NVD, features_NVD[:, 0]).argmax(-1)
+    right_NV = nearest_NV == torch.arange(num)[:, None]
+    cutouts, scenes = right_NV[:, 2::2], right_NV[:, 1::2]
+    return {
+        "retrieval_top1": float(right_NV[:, 1:].float().mean()),
+        "retrieval_cutouts": float(cutouts.float().mean()),
+        "retrieval_scenes": float(scenes.float().mean()),
+    }
+
+
+# ---- text towers --------------------------------------------------------------------------------------
+def partial_caption(tags: dict[str, int], seed: int, with_motion: bool) -> tuple[str, dict[str, int]]:
+    """A caption that names all tags, or only some (so that each attribute is learned by itself)."""
+    rng = np.random.default_rng([seed, 3])
+    noun, background = NOUN_NAMES[tags["noun"]], BACKGROUND_NAMES[tags["background"]]
+    style, motion = STYLE_NAMES[tags["style"]], MOTION_NAMES[tags["motion"]]
+    if rng.random() < 0.5:
+        return caption(noun, style, background, motion, int(rng.integers(2**31))), dict(tags)
+    kinds = ["noun", "style", "background"] + (["motion"] if with_motion else [])
+    keep = [k for k in kinds if rng.random() < 0.5] or [kinds[int(rng.integers(len(kinds)))]]
+    text = attribute_text(**{k: tags[k] for k in keep})
+    return text, {k: tags[k] for k in keep}
+
+
+def attribute_text(
+    noun: int | None = None,
+    style: int | None = None,
+    background: int | None = None,
+    motion: int | None = None,
+) -> str:
+    """The plain text of some attributes, also the prompt of zero-shot classification."""
+    parts = ["a picture of" if style in (None, 0) else STYLES[STYLE_NAMES[style]].prefixes[0]]
+    parts.append("something" if noun is None else f"a {NOUN_NAMES[noun]}")
+    if motion is not None:
+        parts.append(MOTIONS[MOTION_NAMES[motion]].verbs[0])
+    if background is not None:
+        parts.append(BACKGROUNDS[BACKGROUND_NAMES[background]].phrases[0])
+    return " ".join(parts)
+
+
+def matches(captions: Sequence[dict[str, int]], tags: dict[str, np.ndarray]) -> torch.Tensor:
+    """Bool [captions, pictures]: the picture has every tag that the caption names."""
+    fits = np.ones((len(captions), len(tags["noun"])), dtype=bool)
+    for tag, values in tags.items():
+        wanted = np.array([c.get(tag, -1) for c in captions])
+        fits &= (wanted[:, None] == values[None]) | (wanted[:, None] < 0)
+    return torch.from_numpy(fits)
+
+
+def matching_loss(logits_TI: torch.Tensor, fits_TI: torch.Tensor) -> torch.Tensor:
+    """Symmetric cross-entropy whose target is uniform over everything that fits (CLIP with several positives)."""
+    by_text = -(F.log_softmax(logits_TI, 1) * fits_TI).sum(1) / fits_TI.sum(1)
+    by_image = -(F.log_softmax(logits_TI, 0) * fits_TI).sum(0) / fits_TI.sum(0).clamp_min(1)
+    return (by_text.mean() + by_image.mean()) / 2
+
+
+def build_clip(
+    tokenizer: Any, hidden: int, num_layers: int, num_heads: int, image_size: int, patch_size: int
+) -> Any:
+    from transformers import CLIPConfig, CLIPModel
+
+    tower = {"hidden_size": hidden, "intermediate_size": 3 * hidden, "num_attention_heads": num_heads}
+    return CLIPModel(
+        CLIPConfig(
+            text_config={**tower, "num_hidden_layers": 2, **text_ids(tokenizer)},
+            vision_config={
+                **tower,
+                "num_hidden_layers": num_layers,
+                "image_size": image_size,
+                "patch_size": patch_size,
+            },
+            projection_dim=hidden,
+        )
+    )
+
+
+def build_video_text(
+    tokenizer: Any,
+    hidden: int,
+    num_layers: int,
+    num_heads: int,
+    image_size: int,
+    patch_size: int,
+    num_frames: int,
+) -> Any:
+    from transformers import XCLIPConfig, XCLIPModel
+
+    tower = {"hidden_size": hidden, "intermediate_size": 3 * hidden, "num_attention_heads": num_heads}
+    vision = {
+        **tower,
+        "num_hidden_layers": num_layers,
+        "image_size": image_size,
+        "patch_size": patch_size,
+        "num_frames": num_frames,
+        "mit_hidden_size": hidden,
+        "mit_intermediate_size": 3 * hidden,
+        "mit_num_hidden_layers": 1,
+        "mit_num_attention_heads": num_heads,
+        "drop_path_rate": 0.0,
+    }
+    return XCLIPModel(
+        XCLIPConfig(
+            text_config={**tower, "num_hidden_layers": 2, **text_ids(tokenizer)},
+            vision_config=vision,
+            projection_dim=hidden,
+            prompt_layers=1,
+            prompt_num_attention_heads=num_heads,
+        )
+    )
+
+
+def text_ids(tokenizer: Any) -> dict[str, int]:
+    return {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 32,
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+
+
+def train_matching(
+    model: Any,
+    tokenizer: Any,
+    settings: LoopSettings,
+    pool: Pool,
+    *,
+    batch: int,
+    seed: int,
+    checkpoint: Path,
+    report: Report = None,
+) -> dict[str, float]:
+    """Train a `CLIPModel` on random frames or an `XCLIPModel` on clips of the pool, with captions drawn anew."""
+    video = model.config.model_type == "xclip"
+    num, num_frames = pool.frames.shape[:2]
+
+    def draw(step: int) -> tuple[torch.Tensor, Any, torch.Tensor]:
+        rows = pick(step, seed, num, batch)
+        rng = np.random.default_rng([seed, step, 7])
+        tags = {k: v[rows] for k, v in pool.tags.items()}
+        written = [
+            partial_caption({k: int(v[i]) for k, v in tags.items()}, int(rng.integers(2**31)), video)
+            for i in range(batch)
+        ]
+        if video:
+            kept = evenly_spaced(num_frames, model.config.vision_config.num_frames)
+            frames = np.stack([pool.frames[r][kept] for r in rows])
+        else:
+            frames = np.stack([pool.frames[r][int(rng.integers(num_frames))] for r in rows])[:, None]
+            written = [(text, {k: v for k, v in named.items() if k != "motion"}) for text, named in written]
+        text = tokenizer(
+            [w[0] for w in written], padding="max_length", truncation=True, max_length=32, return_tensors="pt"
+        )
+        return torch.from_numpy(frames), text, matches([w[1] for w in written], tags)
+
+    def loss(drawn: tuple[torch.Tensor, Any, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
+        frames, text, fits = drawn
+        pixels = normalise(to_pixels(frames.flatten(0, 1), "cpu"), model)
+        if video:
+            pixels = pixels.unflatten(0, frames.shape[:2])
+        output = model(pixel_values=pixels, input_ids=text.input_ids, attention_mask=text.attention_mask)
+        logits = output.logits_per_text.float()
+        return {"loss": matching_loss(logits, fits)}
+
+    return train_network(model, draw, loss, settings, checkpoint, report)
+
+
+@torch.no_grad()
+def evaluate_matching(model: Any, tokenizer: Any, held_out: Pool) -> dict[str, float]:
+    """Zero-shot accuracy per attribute on held-out subjects: the class whose plain text fits best."""
+    video = model.config.model_type == "xclip"
+    kinds = {"noun": NOUN_NAMES, "style": STYLE_NAMES, "background": BACKGROUND_NAMES}
+    if video:
+        kinds["motion"] = MOTION_NAMES
+    frames_NTHWC = torch.from_numpy(np.array(held_out.frames))
+    figures = {}
+    for kind, names in kinds.items():
+        texts = [attribute_text(**{kind: i}) for i in range(len(names))]
+        guesses = (
+            _guess_videos(model, tokenizer, frames_NTHWC, texts)
+            if video
+            else (
+                clip_image_features(model, frames_NTHWC[:, frames_NTHWC.shape[1] // 2])
+                @ clip_text_features(model, tokenizer, texts).T
+            ).argmax(-1)
+        )
+        figures[f"{kind}_accuracy"] = float((guesses == torch.from_numpy(held_out.tags[kind])).float().mean())
+    return figures
+
+
+def _guess_videos(model: Any, tokenizer: Any, frames_NTHWC: torch.Tensor, texts: list[str]) -> torch.Tensor:
+    kept = torch.as_tensor(evenly_spaced(frames_NTHWC.shape[1], model.config.vision_config.num_frames))
+    text = tokenizer(texts, padding="max_length", truncation=True, max_length=32, return_tensors="pt")
+    guesses = []
+    for chunk in frames_NTHWC[:, kept].split(32):
+        pixels = normalise(to_pixels(chunk.flatten(0, 1), "cpu"), model).unflatten(0, chunk.shape[:2])
+        output = model(pixel_values=pixels, input_ids=text.input_ids, attention_mask=text.attention_mask)
+        guesses.append(output.logits_per_video.argmax(-1))
+    return torch.cat(guesses)

@@ -1,0 +1,232 @@
+"""`sugar foundation`: train all small networks, or some, and write them with their model cards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sugar.config import Params
+from sugar.config.foundation import FoundationDino, FoundationMatching, FoundationVideoText
+from sugar.foundation import base as base_training
+from sugar.foundation import contrastive, pools
+from sugar.foundation.cards import write_card
+from sugar.foundation.loop import LoopSettings
+from sugar.foundation.tokenizer import build_tokenizer
+from sugar.foundation.vae import train_vae
+
+NETWORKS = ("vae", "dino", "metrics_dino", "clip", "video_text", "base")
+TEXT_LENGTH = 32
+Log = Callable[[str, dict[str, float], int], None]
+
+
+@dataclass(frozen=True)
+class _Context:
+    params: Params
+    out: Path
+    work: Path
+    log: Log
+
+    def settings(self, name: str, ema_decay: float = 0.999) -> LoopSettings:
+        options = getattr(self.params.foundation, name)
+        return LoopSettings(
+            name=name,
+            steps=options.steps,
+            learning_rate=options.learning_rate,
+            warmup_steps=min(100, max(1, options.steps // 10)),
+            ema_decay=ema_decay,
+            precision=self.params.foundation.precision,
+        )
+
+    def report(self, name: str) -> Callable[[int, dict[str, float]], None]:
+        return lambda step, figures: self.log(name, figures, step)
+
+    def checkpoint(self, name: str) -> Path:
+        return self.work / f"{name}.pt"
+
+    def identity_pool(self, held_out: bool) -> pools.Pool:
+        sizes = self.params.foundation.pools
+        num = sizes.held_out_identities if held_out else sizes.identities
+        return pools.draw_identity_pool(self.work, num, sizes.views, self.params.video.height_px, held_out)
+
+    def clip_pool(self, held_out: bool) -> pools.Pool:
+        sizes, video = self.params.foundation.pools, self.params.video
+        num = sizes.held_out_clips if held_out else sizes.clips
+        return pools.draw_clip_pool(self.work, num, video.num_frames, video.height_px, held_out)
+
+
+def run_foundation(
+    params: Params, only: list[str] | None, out: Path, log: Log | None = None
+) -> dict[str, dict[str, float]]:
+    """Train the networks named in `only` (all by default) and write them under `out`.
+
+    A network whose training was cut off continues; one that is finished is only evaluated and written again.
+    "base" needs "vae" trained before (its folder is read from `out`).
+
+    Returns figures by network. Raises ValueError for an unknown name or a picture that is not square.
+    """
+    unknown = sorted(set(only or ()) - set(NETWORKS))
+    if unknown:
+        raise ValueError(f"--only must name networks of {', '.join(NETWORKS)}, got {', '.join(unknown)}")
+    if params.video.height_px != params.video.width_px:
+        raise ValueError(
+            f"video.height_px must equal video.width_px for the small networks, got "
+            f"{params.video.height_px} x {params.video.width_px}"
+        )
+    context = _Context(params, out, params.given(params.foundation.work), log or (lambda *_: None))
+    makers = {
+        "vae": _vae,
+        "dino": _dino,
+        "metrics_dino": _dino,
+        "clip": _matching,
+        "video_text": _matching,
+        "base": _base,
+    }
+    figures = {}
+    for name in NETWORKS:
+        if only is None or name in only:
+            figures[name] = makers[name](context, name)
+            context.log(name, figures[name], getattr(params.foundation, name).steps)
+    return figures
+
+
+def _stored(module: Any) -> Any:
+    """Half-precision weights, as they are shipped (figures are measured on these)."""
+    return module.half()
+
+
+def _vae(context: _Context, name: str) -> dict[str, float]:
+    options, video = context.params.foundation.vae, context.params.video
+    vae, figures = train_vae(
+        context.settings(name, ema_decay=0.995),
+        block_out_channels=options.channels,
+        latent_channels=options.latent_channels,
+        image_steps=options.image_steps,
+        image_batch=options.image_batch,
+        clip_batch=options.clip_batch,
+        kl_weight=options.kl_weight,
+        num_frames=video.num_frames,
+        height_px=video.height_px,
+        width_px=video.width_px,
+        seed=context.params.foundation.seed,
+        checkpoint=context.checkpoint(name),
+        report=context.report(name),
+    )
+    folder = context.out / "base" / "vae"
+    _stored(vae).save_pretrained(folder)
+    write_card(
+        folder, "AutoencoderKLCogVideoX", name, options.model_dump(), figures, context.params.foundation.seed
+    )
+    return figures
+
+
+def _dino(context: _Context, name: str) -> dict[str, float]:
+    options: FoundationDino = getattr(context.params.foundation, name)
+    seed = context.params.foundation.seed + (1000 if name == "metrics_dino" else 0)
+    shape = {k: getattr(options, k) for k in ("hidden_size", "num_layers", "num_heads", "patch_size")}
+    model, figures = contrastive.train_dino(
+        context.settings(name),
+        context.identity_pool(False),
+        shape=shape,
+        batch=options.batch,
+        seed=seed,
+        checkpoint=context.checkpoint(name),
+        temperature=options.temperature,
+        report=context.report(name),
+    )
+    model = _stored(model)
+    model.save_pretrained(context.out / name)
+    figures = {**figures, **contrastive.evaluate_dino(model.float(), context.identity_pool(True))}
+    write_card(context.out / name, "Dinov2Model", name, options.model_dump(), figures, seed)
+    return figures
+
+
+def _matching(context: _Context, name: str) -> dict[str, float]:
+    options: FoundationMatching = getattr(context.params.foundation, name)
+    seed = context.params.foundation.seed
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer(TEXT_LENGTH, kind="clip")
+    shape = (
+        options.hidden_size,
+        options.num_layers,
+        options.num_heads,
+        context.params.video.height_px,
+        options.patch_size,
+    )
+    if isinstance(options, FoundationVideoText):
+        model = contrastive.build_video_text(tokenizer, *shape, options.num_frames)
+    else:
+        model = contrastive.build_clip(tokenizer, *shape)
+    figures = contrastive.train_matching(
+        model,
+        tokenizer,
+        context.settings(name),
+        context.clip_pool(False),
+        batch=options.batch,
+        seed=seed,
+        checkpoint=context.checkpoint(name),
+        report=context.report(name),
+    )
+    model = _stored(model)
+    model.save_pretrained(context.out / name)
+    tokenizer.save_pretrained(context.out / name)
+    figures = {**figures, **contrastive.evaluate_matching(model.float(), tokenizer, context.clip_pool(True))}
+    write_card(context.out / name, type(model).__name__, name, options.model_dump(), figures, seed)
+    return figures
+
+
+def _base(context: _Context, name: str) -> dict[str, float]:
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXPipeline
+
+    options, seed = context.params.foundation.base, context.params.foundation.seed
+    folder = context.out / "base"
+    if not (folder / "vae" / "config.json").exists():
+        raise ValueError(f"{folder / 'vae'}: must exist before the base model is trained; add --only vae")
+    vae = AutoencoderKLCogVideoX.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    tokenizer = build_tokenizer(options.text_length, kind="t5")
+    pool, held_out = context.clip_pool(False), context.clip_pool(True)
+    latents = base_training.encode_pool(vae, pool, context.work / f"latents-{len(pool.frames)}.npy")
+    held_latents = base_training.encode_pool(vae, held_out, context.work / "latents-held-out.npy")
+    module, figures = base_training.train_base(
+        context.settings(name),
+        pool,
+        latents,
+        vae,
+        tokenizer,
+        shape={
+            "num_layers": options.num_layers,
+            "num_heads": options.num_heads,
+            "head_dim": options.head_dim,
+            "time_width": options.time_width,
+            "text_length": options.text_length,
+        },
+        text_shape={
+            "width": options.text_width,
+            "num_layers": options.text_layers,
+            "num_heads": options.text_heads,
+        },
+        batch=options.batch,
+        text_drop=options.text_drop,
+        seed=seed,
+        checkpoint=context.checkpoint(name),
+        report=context.report(name),
+    )
+    module = _stored(module)
+    CogVideoXPipeline(
+        tokenizer=tokenizer,
+        text_encoder=module.text_encoder,
+        vae=vae.half(),
+        transformer=module.transformer,
+        scheduler=base_training.build_scheduler(),
+    ).save_pretrained(folder)
+    held_out_figures = base_training.evaluate_base(
+        module.float(), held_out, held_latents, vae.float(), tokenizer, options.text_length
+    )
+    figures = {**figures, **held_out_figures}
+    write_card(folder, "CogVideoXPipeline", name, options.model_dump(), figures, seed)
+    (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
