@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -99,6 +100,19 @@ class Params(Section):
         match = re.fullmatch(r"sqlite:///(?!/)(.+)", uri)
         return f"sqlite:///{self.root / match.group(1)}" if match else uri
 
+    def only(self, keys: Sequence[str]) -> Params:
+        """The same parameters with these sections (`video`) and single values (`networks.dino`) alone.
+
+        Reading anything else raises AttributeError: what a stage does not declare, it cannot depend on.
+
+        Raises:
+            KeyError: a key that the parameters do not have.
+        """
+        parts = [key.split(".") for key in keys]
+        params = _reduced(self, parts)
+        params._folder = self._folder
+        return params
+
     def section(self, name: str) -> dict[str, Any]:
         """Plain values of one top-level section, for logging."""
         return self.as_dict()[name]
@@ -106,3 +120,20 @@ class Params(Section):
     def as_dict(self) -> dict[str, Any]:
         """Plain values (as YAML would give them) of everything."""
         return self.model_dump(mode="json", by_alias=True)
+
+
+_Table = TypeVar("_Table", bound=Section)
+
+
+def _reduced(table: _Table, paths: Sequence[Sequence[str]]) -> _Table:
+    """`table` with only the entries that the paths lead to."""
+    names = {field.alias or name: name for name, field in type(table).model_fields.items()}
+    values: dict[str, Any] = {}
+    for head in dict.fromkeys(path[0] for path in paths):
+        value = getattr(table, names[head])
+        deeper = [path[1:] for path in paths if path[0] == head]
+        values[names[head]] = value if [] in deeper or not all(deeper) else _reduced(value, deeper)
+    reduced = type(table).model_construct()
+    object.__setattr__(reduced, "__dict__", values)
+    object.__setattr__(reduced, "__pydantic_fields_set__", set(values))
+    return reduced
