@@ -91,7 +91,7 @@ def test_numbers_in_every_notation(params_file: Path, text: str, value: float):
         ("source.kind=folder", "source.folder must be a path when kind is folder, got null"),
         ("networks.segmentation.kind=grounded_sam", "networks.segmentation.detector must be a folder"),
         ("ingest.min_mask_area=0.95", "ingest.min_mask_area must be below max_mask_area (0.9), got 0.95"),
-        ("strategy.name=custom", "strategy.custom must be a list of two phases when name is custom, got null"),
+        ("strategy.name=custom", "strategy.custom must be a list of phases when name is"),
         ("model.attention_design=f", "model.attention_design must be one of a, b, c"),
         ("model.attention_design={dino: [text]}", "model.attention_design must be one of a, b, c"),
         ("register=", "register must be a table, got None"),

@@ -61,6 +61,7 @@ class Paths(Section):
     checkpoints: Text
     evaluation: Text
     register_: Text = Field(alias="register")
+    metrics: Text
 
 
 class Tracking(Section):
@@ -219,17 +220,21 @@ class Conditions(Section):
 class Phase(Section):
     synthetic_probability: Share
     frozen_fraction: Share
+    steps: Count | None = None
+    learning_rate: Positive | None = None
+    lr_schedule: Literal["constant", "linear", "cosine"] | None = None
+    trainable: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ()
 
 
 class Strategy(Section):
     name: Literal["mix", "ts", "tsf", "custom"]
     mix_probability: Share
-    custom: Annotated[tuple[Phase, Phase], BeforeValidator(_as_tuple)] | None
+    custom: Annotated[tuple[Phase, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=2)] | None
 
     @model_validator(mode="after")
     def _custom_is_given(self) -> Strategy:
         if self.name == "custom" and self.custom is None:
-            raise ValueError("custom must be a list of two phases when name is custom, got null")
+            raise ValueError("custom must be a list of phases when name is custom, got null")
         return self
 
 
@@ -253,6 +258,7 @@ class Training(Section):
     log_every: Count
     sample_every: Natural
     held_out_every: Count
+    held_out_samples: Count
     max_bad_steps: Count
 
     @model_validator(mode="after")

@@ -1,0 +1,109 @@
+"""What a stage is: inputs, outputs and parameters that it declares, one writer, one tracked run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sugar.config import InputError, Params
+
+if TYPE_CHECKING:
+    from sugar.tracking import Tracker
+
+logger = logging.getLogger(__name__)
+
+Paths = Mapping[str, Path]
+Body = Callable[[Params, Paths, Paths, "Tracker"], dict[str, float]]
+
+METRICS = "metrics"
+"""Optional output of every stage: the JSON file of its figures."""
+
+
+class StageFailure(RuntimeError):
+    """A stage has done its work and the answer is no (a gate that fails): the message says why."""
+
+    expected = True
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of the chain, called as `stage(params, inputs, outputs)`.
+
+    Args:
+        name: the verb.
+        inputs, outputs: names of the folders it reads and writes: keys of `paths` in params.yaml.
+        reads: sections (`video`) and single values (`networks.dino`) of the parameters; it sees no others.
+        body: the work: (parameters that it declared, inputs, outputs, tracker) -> figures.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    reads: tuple[str, ...]
+    body: Body
+
+    def __call__(self, params: Params, inputs: Paths, outputs: Paths) -> dict[str, float]:
+        """Run it: lock the outputs, open a tracked run, work, keep the figures.
+
+        Args:
+            inputs, outputs: folder of each declared name; `outputs` may name the file of `METRICS` too.
+
+        Returns:
+            The figures, with `seconds`.
+
+        Raises:
+            InputError: an input is missing, another process is writing the outputs, or what was given is wrong.
+            StageFailure: the work is done and the answer is no.
+        """
+        from sugar.data.atomic import StageLock, write_json_atomic
+        from sugar.tracking import start_run
+
+        missing = [name for name in self.inputs if not inputs[name].exists()]
+        if missing:
+            raise InputError(f"{self.name} needs {inputs[missing[0]]} ({missing[0]}), which does not exist")
+        seen = params.only(self.reads)
+        tracking = params.tracking
+        start = time.monotonic()
+        with ExitStack() as stack:
+            for name in self.outputs:
+                stack.enter_context(StageLock(outputs[name], self.name))
+            tracker = stack.enter_context(
+                start_run(
+                    self.name,
+                    seen.as_dict(),
+                    uri=tracking.uri,
+                    artifacts=tracking.artifacts,
+                    experiment=tracking.experiment,
+                    enabled=tracking.enabled,
+                    root=params.root,
+                )
+            )
+            figures = self.body(seen, inputs, outputs, tracker)
+            figures = {**figures, "seconds": round(time.monotonic() - start, 1)}
+            tracker.log_metrics(figures)
+            if METRICS in outputs:
+                write_json_atomic(outputs[METRICS], figures)
+        return figures
+
+
+def metrics_file(params: Params, stage: str) -> Path:
+    """Where the command line keeps the figures of a stage."""
+    return params.path("metrics") / f"{stage}.json"
+
+
+def run_on_paths(stage: Stage, params: Params) -> dict[str, float]:
+    """Run a stage on the folders that `paths` of params.yaml names."""
+    inputs = {name: params.path(name) for name in stage.inputs}
+    outputs = {name: params.path(name) for name in stage.outputs}
+    return stage(params, inputs, {**outputs, METRICS: metrics_file(params, stage.name)})
+
+
+def read_figures(file: Path) -> dict[str, float]:
+    """The figures that a stage kept."""
+    return json.loads(file.read_text(encoding="utf-8"))
