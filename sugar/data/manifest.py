@@ -1,0 +1,177 @@
+"""The manifest of a dataset: one Parquet row a triplet, with every score and the verdict.
+
+All operations work on whole columns: a dataset has millions of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sugar.config import InputError
+from sugar.data.atomic import atomic_path
+from sugar.triplet import SCHEMA_VERSION, Triplet
+
+MANIFEST = "manifest.parquet"
+SCORE_PREFIX = "score_"
+
+COLUMNS: Mapping[str, pa.DataType] = {
+    "key": pa.string(),
+    "shard": pa.string(),
+    "source": pa.string(),
+    "noun": pa.string(),
+    "category": pa.string(),
+    "prompt": pa.string(),
+    "style": pa.string(),
+    "background": pa.string(),
+    "motion": pa.string(),
+    "fps": pa.float64(),
+    "num_frames": pa.int32(),
+    "height_px": pa.int32(),
+    "width_px": pa.int32(),
+    "accepted": pa.bool_(),
+    "reasons": pa.list_(pa.string()),
+    "seed": pa.int64(),
+    "source_digest": pa.string(),
+    "digest": pa.string(),
+    "provenance": pa.string(),
+}
+"""The columns every manifest has, in this order; one nullable float64 `score_NAME` a score follows.
+
+`digest` is the SHA-256 of what encoders see (identity image, video, prompt): equal digest, equal latents.
+`provenance` is a JSON object.
+"""
+
+
+def manifest_row(triplet: Triplet, shard: str, digest: str) -> dict[str, Any]:
+    """The manifest's row of a triplet that lies in the shard of that file name."""
+    num_frames, height_px, width_px = triplet.video.shape[:3]
+    tags = ("key", "source", "noun", "category", "prompt", "style", "background", "motion")
+    row: dict[str, Any] = {name: getattr(triplet, name) for name in tags}
+    row |= {"shard": shard, "fps": float(triplet.fps), "seed": triplet.seed}
+    row |= {"num_frames": num_frames, "height_px": height_px, "width_px": width_px}
+    row |= {"accepted": triplet.accepted, "reasons": list(triplet.reasons)}
+    row |= {"source_digest": triplet.source_digest, "digest": digest}
+    row["provenance"] = json.dumps(dict(triplet.provenance), sort_keys=True)
+    return row | {f"{SCORE_PREFIX}{name}": float(value) for name, value in triplet.scores.items()}
+
+
+def rows_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+    """A manifest table of rows; a score that a row lacks is null.
+
+    Raises:
+        ValueError: a row lacks a column or has an unknown one.
+    """
+    rows = list(rows)
+    scores = sorted({name for row in rows for name in row if name.startswith(SCORE_PREFIX)})
+    for row in rows:
+        if unknown := set(row) - set(COLUMNS) - set(scores):
+            raise ValueError(f"row {row.get('key')!r} has unknown columns {sorted(unknown)}")
+        if missing := set(COLUMNS) - set(row):
+            raise ValueError(f"row {row.get('key')!r} lacks columns {sorted(missing)}")
+    arrays = [pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()]
+    arrays += [pa.array([row.get(name) for row in rows], pa.float64()) for name in scores]
+    return pa.table(dict(zip([*COLUMNS, *scores], arrays, strict=True)))
+
+
+def merge_manifests(tables: Sequence[pa.Table]) -> pa.Table:
+    """One table of several, in the order given; associative.
+
+    Raises:
+        ValueError: a key appears twice.
+    """
+    merged = pa.concat_tables(tables, promote_options="default") if tables else rows_table([])
+    scores = sorted(name for name in merged.column_names if name.startswith(SCORE_PREFIX))
+    merged = merged.select([*COLUMNS, *scores]).combine_chunks()
+    counts = merged.group_by("key").aggregate([("key", "count")])
+    twice = counts.filter(pc.greater(counts["key_count"], 1))["key"].to_pylist()
+    if twice:
+        raise ValueError(f"keys must be unique, got {sorted(twice)[:3]} more than once")
+    return merged
+
+
+def write_manifest(folder: Path | str, rows: Iterable[Mapping[str, Any]] | pa.Table) -> pa.Table:
+    """Write the manifest of `folder` atomically; equal rows give equal bytes. Returns the table.
+
+    Raises:
+        ValueError: as `rows_table`; a key appears twice.
+        OSError: the disk is full, ...; the old manifest is untouched.
+    """
+    table = merge_manifests([rows if isinstance(rows, pa.Table) else rows_table(rows)])
+    table = table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
+    with atomic_path(Path(folder) / MANIFEST) as temporary, open(temporary, "wb") as file:
+        pq.write_table(table, file, compression="zstd")
+    return table
+
+
+def read_manifest(folder: Path | str) -> pa.Table:
+    """The manifest of a dataset folder.
+
+    Raises:
+        InputError: it is not there, is damaged, or is of another schema version; names file, rule and value.
+    """
+    path = Path(folder) / MANIFEST
+    table = read_table(path, SCHEMA_VERSION)
+    for name, kind in COLUMNS.items():
+        if name not in table.column_names:
+            raise InputError(f"{path}: must have a column {name!r}, got {table.column_names}")
+        if table.schema.field(name).type != kind:
+            raise InputError(
+                f"{path}: column {name!r} must be of type {kind}, got {table.schema.field(name).type}"
+            )
+    return table
+
+
+def read_table(path: Path, schema_version: int) -> pa.Table:
+    """A Parquet file whose metadata says `schema_version`.
+
+    Raises:
+        InputError: it is not there, is damaged, or is of another version.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        table = pq.read_table(path, memory_map=True)
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
+    version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode(errors="replace")
+    if version != str(schema_version):
+        raise InputError(f"{path}: schema_version must be {schema_version}, got {version}")
+    return table
+
+
+def accepted_rows(table: pa.Table) -> pa.Table:
+    """The rows that passed the thresholds."""
+    return table.filter(table["accepted"])
+
+
+def score_names(table: pa.Table) -> list[str]:
+    """Names of the scores in a manifest, without the prefix."""
+    return [name.removeprefix(SCORE_PREFIX) for name in table.column_names if name.startswith(SCORE_PREFIX)]
+
+
+def dataset_digest(folder: Path | str) -> str:
+    """SHA-256 over everything the manifest says, contents of the samples included (through `digest`).
+
+    It does not depend on how the dataset came to be (interrupted, in parallel, by which version of Parquet).
+    """
+    table = read_manifest(folder)
+    digest = hashlib.sha256(f"{SCHEMA_VERSION} {table.column_names} {table.num_rows}".encode())
+    for name in table.column_names:
+        column = table[name]
+        if pa.types.is_list(column.type):
+            column = pc.binary_join(column, ",")
+        text = pc.fill_null(column.cast(pa.large_string()), "null").combine_chunks()
+        if len(text):
+            ends = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, text.offset * 8)
+            digest.update(np.diff(ends))
+            digest.update(memoryview(text.buffers()[2])[ends[0] : ends[-1]])
+    return digest.hexdigest()

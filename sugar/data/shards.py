@@ -1,0 +1,208 @@
+"""Triplet shards: WebDataset tars, each with a completion record beside it.
+
+shard-000000.tar    KEY.subject.png, KEY.identity.png (alpha), KEY.mp4, KEY.json, sample after sample
+shard-000000.json   written after the tar: its size and SHA-256, its rows of the manifest, and the digest
+                    of what it was made from; a shard without it does not count as there
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sugar.config import InputError
+from sugar.data.atomic import remove_file, sha256_bytes, sha256_file, write_json_atomic
+from sugar.data.image_io import BadMedia, encode_png, load_image
+from sugar.data.manifest import manifest_row
+from sugar.data.tar import OnBad, read_tar, write_tar
+from sugar.data.video_io import decode_video, encode_mp4
+from sugar.triplet import SCHEMA_VERSION, Triplet
+
+SUFFIXES = ("subject.png", "identity.png", "mp4", "json")
+
+_TEXTS = ("prompt", "noun", "category", "source", "style", "background", "motion", "source_digest")
+
+
+def shard_name(index: int) -> str:
+    """File name of the shard with that number."""
+    return f"shard-{index:06d}.tar"
+
+
+def record_path(path: Path | str) -> Path:
+    """The completion record of a shard."""
+    return Path(path).with_suffix(".json")
+
+
+def write_shard(
+    path: Path | str,
+    triplets: Iterable[Triplet],
+    *,
+    inputs_digest: str = "",
+    notes: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Write a shard and then its completion record; returns its rows of the manifest.
+
+    The triplets are encoded one at a time, so that a generator keeps memory flat. Equal triplets give equal
+    bytes. The verdict (`accepted`, `reasons`) goes into the rows alone.
+
+    Args:
+        path: `.../shard-000000.tar`.
+        triplets: samples with different keys.
+        inputs_digest: digest of all that the shard is made from, asked for by `is_complete`.
+        notes: JSON values to keep in the record (counts of skips, ...); read after the last triplet was
+            drawn, so that a generator may fill them.
+
+    Raises:
+        ValueError: a triplet cannot be written (key twice, odd frame size).
+        OSError: the disk is full, ...; the message names the shard, nothing of it is left.
+    """
+    path, rows = Path(path), []
+    remove_file(record_path(path))
+
+    def samples() -> Iterator[tuple[str, dict[str, bytes]]]:
+        for triplet in triplets:
+            members = _encode(triplet)
+            rows.append(manifest_row(triplet, path.name, content_digest(members, triplet.prompt)))
+            yield triplet.key, members
+
+    write_tar(path, samples())
+    record = {
+        "schema_version": SCHEMA_VERSION,
+        "inputs_digest": inputs_digest,
+        "num_bytes": path.stat().st_size,
+        "sha256": sha256_file(path),
+        "rows": rows,
+        "notes": dict(notes or {}),
+    }
+    write_json_atomic(record_path(path), record)
+    return rows
+
+
+def read_record(path: Path | str) -> dict[str, Any]:
+    """The completion record of a shard: inputs_digest, num_bytes, sha256, rows, notes.
+
+    Raises:
+        InputError: the record is missing, damaged, or of another schema version.
+    """
+    record_file = record_path(path)
+    try:
+        record = json.loads(record_file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{record_file}: not a completion record ({error})") from error
+    version = record.get("schema_version") if isinstance(record, dict) else None
+    if version != SCHEMA_VERSION:
+        raise InputError(f"{record_file}: schema_version must be {SCHEMA_VERSION}, got {version}")
+    return record
+
+
+def is_complete(path: Path | str, inputs_digest: str, *, check_bytes: bool = False) -> bool:
+    """Is the shard there, whole, and made from these inputs? If so, `read_record` has its rows.
+
+    The tar's size is compared, and with `check_bytes` its SHA-256 too. A damaged record or one of another
+    schema version means no: the shard is to be made again.
+    """
+    path = Path(path)
+    if not (path.is_file() and record_path(path).is_file()):
+        return False
+    try:
+        record = read_record(path)
+    except InputError:
+        return False
+    same = record["inputs_digest"] == inputs_digest and record["num_bytes"] == path.stat().st_size
+    return same and (not check_bytes or record["sha256"] == sha256_file(path))
+
+
+def read_shard(
+    path: Path | str, keys: Collection[str] | None = None, on_bad: OnBad | None = None
+) -> Iterator[Triplet]:
+    """Yield the triplets of a shard in its order; `accepted` is True throughout (see `read_triplets`).
+
+    Args:
+        path: the tar.
+        keys: only these; the others are not even read.
+        on_bad: told (key, reason) of every sample that is skipped; without it the first one raises.
+
+    Raises:
+        InputError: the tar does not exist or is no tar.
+        BadMedia: a sample is bad and there is no `on_bad`.
+    """
+    for key, members in read_tar(path, SUFFIXES, keys, on_bad):
+        try:
+            triplet = _decode(f"{path}: {key}", key, members)
+        except BadMedia as error:
+            if on_bad is None:
+                raise
+            on_bad(key, error.reason)
+        else:
+            yield triplet
+
+
+def read_triplets(folder: Path | str, table: pa.Table, on_bad: OnBad | None = None) -> Iterator[Triplet]:
+    """Yield the triplets that the rows of a manifest name, shard by shard, with the rows' verdict.
+
+    Args:
+        folder: where the shards lie.
+        table: a manifest, or some rows of one: `accepted_rows(read_manifest(folder))`.
+        on_bad: as for `read_shard`.
+
+    Raises:
+        InputError, BadMedia: as `read_shard`.
+    """
+    columns = [table[name].to_pylist() for name in ("shard", "key", "accepted", "reasons")]
+    shards: dict[str, dict[str, tuple[bool, tuple[str, ...]]]] = {}
+    for shard, key, accepted, reasons in zip(*columns, strict=True):
+        shards.setdefault(shard, {})[key] = (accepted, tuple(reasons))
+    for shard, verdicts in shards.items():
+        for triplet in read_shard(Path(folder) / shard, verdicts.keys(), on_bad):
+            accepted, reasons = verdicts[triplet.key]
+            yield replace(triplet, accepted=accepted, reasons=reasons)
+
+
+def content_digest(members: Mapping[str, bytes], prompt: str) -> str:
+    """SHA-256 of what the encoders see of a sample: identity image, video and prompt, as stored."""
+    parts = (members["identity.png"], members["mp4"], prompt.encode())
+    return sha256_bytes("".join(sha256_bytes(part) for part in parts).encode())
+
+
+def _encode(triplet: Triplet) -> dict[str, bytes]:
+    about: dict[str, Any] = {name: getattr(triplet, name) for name in _TEXTS}
+    about |= {"schema_version": SCHEMA_VERSION, "fps": float(triplet.fps), "seed": triplet.seed}
+    about |= {"scores": {name: float(value) for name, value in triplet.scores.items()}}
+    about |= {"provenance": dict(triplet.provenance)}
+    return {
+        "subject.png": encode_png(triplet.subject),
+        "identity.png": encode_png(triplet.identity),
+        "mp4": encode_mp4(triplet.video, triplet.fps),
+        "json": json.dumps(about, sort_keys=True, ensure_ascii=False).encode(),
+    }
+
+
+def _decode(name: str, key: str, members: Mapping[str, bytes]) -> Triplet:
+    try:
+        about = json.loads(members["json"])
+        if about.pop("schema_version") != SCHEMA_VERSION:
+            raise BadMedia("schema_version", f"{name}: schema_version must be {SCHEMA_VERSION}")
+        return Triplet(
+            key=key,
+            subject=_png(name, members["subject.png"], channels=3),
+            identity=_png(name, members["identity.png"], channels=4),
+            video=decode_video(members["mp4"])[0],
+            **about,
+        )
+    except BadMedia as error:
+        raise BadMedia(error.reason, f"{name}: {error}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadMedia("bad_json", f"{name}: its json does not describe a triplet ({error})") from error
+
+
+def _png(name: str, data: bytes, channels: int) -> np.ndarray:
+    picture = load_image(data, keep_alpha=True)
+    if picture.shape[2] != channels:
+        raise BadMedia("channels", f"{name}: picture must have {channels} channels, got {picture.shape[2]}")
+    return picture
