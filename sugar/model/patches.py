@@ -1,6 +1,7 @@
 """Latents to patch tokens and back, for CogVideoX 1.0 (spatial patches) and 1.5 (spatio-temporal patches).
 
-Legend: B batch, F latent frames, C channels, H W latent height and width, L tokens, D width, P values a patch.
+Legend: B batch, F latent frames, C channels, H W latent height and width, L tokens, D width,
+P values a patch.
 """
 
 from __future__ import annotations

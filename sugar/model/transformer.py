@@ -1,8 +1,8 @@
 """SUGAR's transformer: CogVideoX with DINO and CLIP tokens in front of the text.
 
 Sequence `[DINO | CLIP | text | video latents]` (SUGAR section 3, Figure 2). Image tokens take the text side
-of CogVideoX's blocks. The tokens are put into the order that the attention design wants once, at the entry, and
-back once, at the exit.
+of CogVideoX's blocks. The tokens are put into the order that the attention design wants once, at the entry,
+and back once, at the exit.
 
 Legend: B batch, F latent frames, C channels, H W latent height and width, L tokens, D width, E encoder width.
 The transformer is BFCHW.
@@ -21,6 +21,7 @@ import torch
 from diffusers import CogVideoXTransformer3DModel
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
+from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.peft_utils import apply_lora_scale
 from torch import Tensor
 
@@ -37,6 +38,9 @@ from sugar.model.patches import embed_video, unpatchify
 from sugar.model.positions import rotary_tables, with_text
 from sugar.model.processor import SelectiveAttnProcessor
 from sugar.model.projection import ImageProjection, drop_tokens
+
+# A pipeline's loader looks for the name `ModelMixin` in the module of a component.
+__all__ = ["Conditions", "ModelMixin", "SugarTransformer3DModel", "transformer_subfolder"]
 
 BASE_ARGUMENTS = tuple(inspect.signature(CogVideoXTransformer3DModel.__init__).parameters)[1:]
 

@@ -1,0 +1,474 @@
+"""`SugarPipeline`: from a picture, a noun and a prompt to a video, as a diffusers pipeline.
+
+Legend: B clips, T frames, F latent frames, C channels, H W height and width, L tokens, E encoder width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.utils import BaseOutput
+from PIL import Image
+from torch import Tensor
+
+from sugar.config import InputError
+from sugar.diffusion.guidance import Guidance, Order
+from sugar.diffusion.image_drop import Drop
+from sugar.diffusion.sampler import Scheduler, make_scheduler, sample
+from sugar.encoders.image import clip_tokens, dino_tokens, identity_canvases, load_clip, load_dino
+from sugar.encoders.preprocess import image_size_px
+from sugar.encoders.text import encode_text, load_text_encoder
+from sugar.encoders.vae import decode_latents, load_vae, num_latent_frames, spatial_ratio
+from sugar.model.denoiser import BatchBranches, BranchDenoiser, Tokens
+from sugar.model.transformer import SugarTransformer3DModel
+
+if TYPE_CHECKING:
+    from sugar.encoders.segmentation import Segmenter
+
+logger = logging.getLogger(__name__)
+
+OutputType = Literal["np", "uint8", "pil", "pt", "latent"]
+OUTPUT_TYPES: tuple[OutputType, ...] = ("np", "uint8", "pil", "pt", "latent")
+MIN_SUBJECT_SHARE = 0.005
+
+
+@dataclass
+class SugarPipelineOutput(BaseOutput):
+    """`frames` of B clips: what `output_type` says, see `SugarPipeline.__call__`."""
+
+    frames: Any
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to sample: the knobs of `params.yaml`'s `sampling` section.
+
+    Args:
+        num_steps: denoising steps.
+        guidance: scales and their options.
+        drop, drop_until: the image streams left out for the first part of the steps.
+        scheduler: "ddim", "dpm", or None for the pipeline's own.
+        batch_branches: "auto", "all" or "one" (`sugar.model.denoiser`).
+    """
+
+    num_steps: int = 50
+    guidance: Guidance = field(default_factory=Guidance)
+    drop: Drop = "dino"
+    drop_until: float = 0.2
+    scheduler: str | None = None
+    batch_branches: BatchBranches = "auto"
+
+
+def sample_latents(
+    transformer: SugarTransformer3DModel,
+    scheduler: Scheduler,
+    tokens: Tokens,
+    noise_BFCHW: Tensor,
+    sampling: Sampling,
+    *,
+    generators: list[torch.Generator] | None = None,
+    on_step_end: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
+) -> Tensor:
+    """Latents `[B, F, C, H, W]` in model space from noise and encoded conditions.
+
+    Args:
+        noise_BFCHW: Gaussian, on the transformer's device.
+        generators: one a clip, for a scheduler that adds noise.
+        on_step_end: see `sugar.diffusion.sampler.sample`.
+    """
+    if sampling.scheduler is not None:
+        scheduler = make_scheduler(scheduler, sampling.scheduler)
+    return sample(
+        BranchDenoiser(transformer, tokens, sampling.batch_branches),
+        scheduler,
+        noise_BFCHW,
+        sampling.num_steps,
+        sampling.guidance,
+        drop=sampling.drop,
+        drop_until=sampling.drop_until,
+        reads_image=transformer.reads_image,
+        generators=generators,
+        on_step_end=on_step_end,
+    )
+
+
+class SugarPipeline(DiffusionPipeline):
+    """Subject-driven video from one picture and one sentence.
+
+    Args:
+        tokenizer, text_encoder: T5, as in CogVideoX.
+        vae: `AutoencoderKLCogVideoX`.
+        transformer: `SugarTransformer3DModel`.
+        scheduler: `CogVideoXDDIMScheduler` or `CogVideoXDPMScheduler`.
+        dino: `Dinov2Model`.
+        clip: `CLIPModel`, or its `CLIPVisionModel`.
+
+    Source: SUGAR section 3, Figure 2.
+    """
+
+    model_cpu_offload_seq = "text_encoder->dino->clip->transformer->vae"
+    _callback_tensor_inputs = ["latents"]
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        text_encoder: Any,
+        vae: Any,
+        transformer: SugarTransformer3DModel,
+        scheduler: Any,
+        dino: Any,
+        clip: Any,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+            vae=vae,
+            transformer=transformer,
+            scheduler=scheduler,
+            dino=dino,
+            clip=clip,
+        )
+
+    @classmethod
+    def assemble(
+        cls,
+        base: str | Path,
+        transformer: str | Path | SugarTransformer3DModel,
+        dino: str | Path,
+        clip: str | Path,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> SugarPipeline:
+        """A pipeline from the networks that `params.yaml` names.
+
+        Args:
+            base: folder or hub id of a CogVideoX pipeline (vae, text encoder, tokenizer, scheduler).
+            transformer: a trained `SugarTransformer3DModel`, or its folder.
+            dino, clip: folders or hub ids.
+        """
+        from diffusers import CogVideoXDDIMScheduler
+
+        if not isinstance(transformer, SugarTransformer3DModel):
+            transformer = SugarTransformer3DModel.from_pretrained(transformer, torch_dtype=dtype)
+        tokenizer, text_encoder = load_text_encoder(base, device, dtype)
+        pipeline = cls(
+            tokenizer=tokenizer,
+            text_encoder=text_encoder,
+            vae=load_vae(base, device, dtype),
+            transformer=transformer.to(device),
+            scheduler=CogVideoXDDIMScheduler.from_pretrained(base, subfolder="scheduler"),
+            dino=load_dino(dino, device, dtype),
+            clip=load_clip(clip, device, dtype),
+        )
+        return pipeline
+
+    # Encoding
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Tensor:
+        """Text tokens `[B, L, E]`.
+
+        Raises:
+            InputError: an empty prompt, or one of more tokens than the model reads.
+        """
+        limit = self.transformer.config.max_text_seq_length
+        for prompt, ids in zip(prompts, self.tokenizer(list(prompts))["input_ids"], strict=True):
+            if len(ids) > limit:
+                raise InputError(f"prompt must be at most {limit} tokens, got {len(ids)}: {prompt[:60]!r}...")
+        return encode_text(self.tokenizer, self.text_encoder, prompts, limit)
+
+    def encode_identities(self, identities_RGBA: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """DINO and CLIP tokens `[B, L, E]` of cut-out subjects, uint8 `[h, w, 4]` each."""
+        return (
+            dino_tokens(self.dino, identity_canvases(identities_RGBA, image_size_px(self.dino))),
+            clip_tokens(self.clip, identity_canvases(identities_RGBA, image_size_px(self.clip))),
+        )
+
+    # Generation
+
+    @torch.no_grad()
+    def generate_from_tokens(
+        self,
+        tokens: Tokens,
+        *,
+        num_frames: int,
+        height: int,
+        width: int,
+        sampling: Sampling,
+        generators: Sequence[torch.Generator],
+        output_type: OutputType = "uint8",
+        on_step_end: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
+    ) -> Any:
+        """Frames of B clips from encoded conditions.
+
+        Args:
+            tokens: of B clips.
+            num_frames, height, width: of the video, in frames and pixels.
+            generators: one a clip (on the CPU): clip i of a batch is clip i alone.
+            output_type: see `__call__`.
+
+        Raises:
+            InputError: a size that the VAE and the patches do not divide.
+        """
+        latent_frames = self._latent_frames(num_frames)
+        self._check_size(height, width)
+        config, ratio = self.transformer.config, spatial_ratio(self.vae)
+        padding = -latent_frames % (config.patch_size_t or 1)
+        shape = (latent_frames + padding, config.in_channels, height // ratio, width // ratio)
+        noise = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        self._onto_device(self.transformer)
+        latents = sample_latents(
+            self.transformer,
+            self.scheduler,
+            tokens,
+            noise.to(self.transformer.device),
+            sampling,
+            generators=list(generators),
+            on_step_end=on_step_end,
+        )[:, padding:]
+        if output_type == "latent":
+            return latents
+        self._onto_device(self.vae)
+        return as_output(decode_latents(self.vae, latents), output_type)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        image: Image.Image | Sequence[Image.Image] | None = None,
+        prompt: str | Sequence[str] = "",
+        noun: str | Sequence[str] = "",
+        *,
+        identity: Image.Image | Sequence[Image.Image] | None = None,
+        segmenter: Segmenter | None = None,
+        negative_prompt: str = "",
+        num_inference_steps: int = 50,
+        image_scale: float = 4.0,
+        text_scale: float = 7.5,
+        order: Order = "image_first",
+        drop: Drop = "dino",
+        drop_until: float = 0.2,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        dynamic_guidance: bool = False,
+        guidance_rescale: float = 0.0,
+        batch_branches: BatchBranches = "auto",
+        scheduler: str | None = None,
+        num_frames: int | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        seed: int | Sequence[int] | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        output_type: OutputType = "np",
+        callback_on_step_end: Callable[[Any, int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
+        | None = None,
+        return_dict: bool = True,
+    ) -> SugarPipelineOutput | tuple[Any]:
+        """A video of the subject of each picture, doing what each prompt says.
+
+        Args:
+            image: picture(s) of the subject, any size; one picture serves all prompts.
+            prompt: one sentence a clip.
+            noun: what the subject is ("dog"); the segmenter looks for it.
+            identity: cut-out(s) with an alpha channel, in place of `image` and segmentation.
+            segmenter: finds the subject; None: GrabCut.
+            negative_prompt: what the unconditional branch reads; "": nothing (null tokens).
+            image_scale, text_scale, order, drop, drop_until: SUGAR section 3.2, see `sugar.diffusion`.
+            guidance_interval, dynamic_guidance, guidance_rescale: see `sugar.diffusion.guidance.Guidance`.
+            num_frames, height, width: default: what the transformer was made for.
+            seed: of the first clip, clip i takes `seed + i`; or one a clip.
+            generator: one a clip, in place of `seed`.
+            output_type: "np" float32 `[B, T, H, W, 3]` in 0..1, "uint8" the same in 0..255, "pil" a list of
+                pictures a clip, "pt" float32 `[B, T, 3, H, W]`, "latent" `[B, F, C, H, W]`.
+            callback_on_step_end: called with (pipeline, step, timestep, {"latents": ...}) as in diffusers.
+
+        Raises:
+            InputError: an empty or overlong prompt, no subject in a picture, a size the model cannot make,
+                lists of different lengths.
+        """
+        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
+        if not prompts or not all(text.strip() for text in prompts):
+            raise InputError("prompt must say what the video shows, got an empty prompt")
+        if output_type not in OUTPUT_TYPES:
+            raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
+        config, ratio = self.transformer.config, spatial_ratio(self.vae)
+        height = height or config.sample_height * ratio
+        width = width or config.sample_width * ratio
+        num_frames = num_frames or self._default_frames()
+        self._check_size(height, width)
+        self._latent_frames(num_frames)
+        guidance = Guidance(
+            image_scale=image_scale,
+            text_scale=text_scale,
+            order=order,
+            negative=bool(negative_prompt.strip()),
+            interval=guidance_interval,
+            dynamic=dynamic_guidance,
+            rescale=guidance_rescale,
+        )
+        sampling = Sampling(num_inference_steps, guidance, drop, drop_until, scheduler, batch_branches)
+        generators = make_generators(seed, generator, len(prompts))
+        text = self.encode_prompts(prompts)
+        negative = self.encode_prompts([negative_prompt]).expand_as(text) if guidance.negative else None
+        identities = self._identities(image, identity, noun, segmenter, len(prompts))
+        dino, clip = self.encode_identities(identities)
+        expand = (len(prompts), -1, -1)
+        tokens = Tokens(text, dino.expand(expand), clip.expand(expand), negative)
+        with self.progress_bar(total=num_inference_steps) as progress:
+
+            def on_step_end(step: int, timestep: Tensor, latents: Tensor) -> Tensor | None:
+                progress.update()
+                if callback_on_step_end is None:
+                    return None
+                return callback_on_step_end(self, step, timestep, {"latents": latents}).get("latents")
+
+            frames = self.generate_from_tokens(
+                tokens,
+                num_frames=num_frames,
+                height=height,
+                width=width,
+                sampling=sampling,
+                generators=generators,
+                output_type=output_type,
+                on_step_end=on_step_end,
+            )
+        self.maybe_free_model_hooks()
+        return SugarPipelineOutput(frames=frames) if return_dict else (frames,)
+
+    # Input
+
+    def _identities(
+        self,
+        image: Image.Image | Sequence[Image.Image] | None,
+        identity: Image.Image | Sequence[Image.Image] | None,
+        noun: str | Sequence[str],
+        segmenter: Segmenter | None,
+        num_clips: int,
+    ) -> list[np.ndarray]:
+        """Cut-outs, uint8 `[h, w, 4]`: as many as clips, or one for all."""
+        if (image is None) == (identity is None):
+            raise InputError(
+                "give a picture of the subject as either image or identity (a cut-out with alpha)"
+            )
+        if identity is not None:
+            return [alpha_cut_out(picture) for picture in _one_or_each("identity", identity, num_clips)]
+        pictures = _one_or_each("image", image, num_clips)
+        nouns = [noun] * len(pictures) if isinstance(noun, str) else list(noun)
+        if len(nouns) != len(pictures) or not all(name.strip() for name in nouns):
+            raise InputError(
+                f"noun must name the subject of each of the {len(pictures)} pictures, got {noun!r}"
+            )
+        if segmenter is None:
+            from sugar.encoders.segmentation import GrabCutSegmenter
+
+            logger.info("no segmenter given: finding the subject with GrabCut")
+            segmenter = GrabCutSegmenter()
+        return [find_subject(picture, name, segmenter) for picture, name in zip(pictures, nouns, strict=True)]
+
+    def _default_frames(self) -> int:
+        """What the transformer was made for (`sample_frames` counts pixel frames, whatever its name says)."""
+        return int(self.transformer.config.sample_frames)
+
+    def _latent_frames(self, num_frames: int) -> int:
+        try:
+            return num_latent_frames(self.vae, num_frames)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def _check_size(self, height: int, width: int) -> None:
+        step = spatial_ratio(self.vae) * self.transformer.config.patch_size
+        if height < step or width < step or height % step or width % step:
+            raise InputError(f"height and width must be multiples of {step} pixels, got {height} x {width}")
+
+    def _onto_device(self, module: Any) -> None:
+        """Under CPU offload, bring a module over before a method other than `forward` is called."""
+        hook = getattr(module, "_hf_hook", None)
+        if hook is not None:
+            hook.pre_forward(module)
+
+
+def _one_or_each(name: str, pictures: Any, num_clips: int) -> list[Image.Image]:
+    listed = [pictures] if isinstance(pictures, Image.Image) else list(pictures)
+    wrong = [type(picture).__name__ for picture in listed if not isinstance(picture, Image.Image)]
+    if wrong:
+        raise InputError(f"{name} must be a PIL image or a list of them, got {wrong[0]}")
+    if len(listed) not in (1, num_clips):
+        raise InputError(
+            f"{name}: give one picture or one for each of the {num_clips} prompts, got {len(listed)}"
+        )
+    return listed
+
+
+def alpha_cut_out(picture: Image.Image) -> np.ndarray:
+    """A cut-out's pixels, uint8 `[h, w, 4]`.
+
+    Raises:
+        InputError: a picture without an alpha channel, or one that shows nothing.
+    """
+    if "A" not in picture.getbands():
+        raise InputError(f"identity must have an alpha channel, got a picture of mode {picture.mode}")
+    pixels_HWC = np.asarray(picture.convert("RGBA"))
+    if not pixels_HWC[..., 3].any():
+        raise InputError("identity is transparent everywhere: there is no subject in it")
+    return pixels_HWC
+
+
+def find_subject(picture: Image.Image, noun: str, segmenter: Segmenter) -> np.ndarray:
+    """The cut-out of a picture's subject, uint8 `[h, w, 4]`.
+
+    Raises:
+        InputError: the segmenter finds less of it than half a percent of the picture.
+    """
+    from sugar.encoders.segmentation import cut_out
+
+    image_HWC = np.asarray(picture.convert("RGB"))
+    mask_HW = segmenter(image_HWC, noun).mask
+    share = float((mask_HW > 127).mean())
+    if share < MIN_SUBJECT_SHARE:
+        raise InputError(
+            f"no {noun} found in the picture ({share:.1%} of it). Use a picture that shows the {noun} larger "
+            "and whole, another noun, or give a cut-out as identity."
+        )
+    return cut_out(image_HWC, mask_HW)
+
+
+def make_generators(
+    seed: int | Sequence[int] | None,
+    generator: torch.Generator | Sequence[torch.Generator] | None,
+    num_clips: int,
+) -> list[torch.Generator]:
+    """One CPU generator a clip: from one a clip, from a seed (clip i takes `seed + i`), or from nothing.
+
+    Raises:
+        InputError: both are given, or their number is not that of the clips.
+    """
+    if seed is not None and generator is not None:
+        raise InputError("give either seed or generator, not both")
+    if generator is not None:
+        generators = [generator] if isinstance(generator, torch.Generator) else list(generator)
+        if len(generators) != num_clips:
+            raise InputError(f"{num_clips} clips need as many generators, got {len(generators)}")
+        return generators
+    if seed is None:
+        seed = int(torch.randint(2**31, ()).item())
+    seeds = [seed + i for i in range(num_clips)] if isinstance(seed, int) else list(seed)
+    if len(seeds) != num_clips:
+        raise InputError(f"{num_clips} clips need as many seeds, got {len(seeds)}")
+    return [torch.Generator().manual_seed(value) for value in seeds]
+
+
+def as_output(frames_BTHWC: Tensor, output_type: OutputType) -> Any:
+    """uint8 frames in the form of `output_type` (see `SugarPipeline.__call__`)."""
+    if output_type == "pt":
+        return frames_BTHWC.permute(0, 1, 4, 2, 3).float() / 255.0
+    frames = frames_BTHWC.cpu().numpy()
+    if output_type == "uint8":
+        return frames
+    if output_type == "np":
+        return frames.astype(np.float32) / 255.0
+    return [[Image.fromarray(frame) for frame in clip] for clip in frames]
