@@ -68,7 +68,7 @@ def draw_rabbit(pen: Pen, p: Proportions) -> None:
     """Standing rabbit: two long ears, cheeks, front teeth."""
     w, h = 0.38 * (1 + 0.2 * p.width), 0.38 * (1 + 0.12 * p.height)
     head_w, head_h = 0.48 * (1 + 0.12 * p.head), 0.40 * (1 + 0.12 * p.head)
-    ear, lean = 0.44 * (1 + 0.25 * p.extra), 14 + 12 * p.limb
+    ear, lean = 0.43 * (1 + 0.2 * p.extra), 14 + 12 * p.limb
     pen.ellipse(w + 0.05, 0.7, 0.17, 0.17, "white")
     pen.ellipse(0, 0.56, w, h, "pattern")
     pen.ellipse(0, 0.62, w * 0.55, h * 0.6, "light", outline=0)
@@ -177,8 +177,8 @@ def draw_fish(pen: Pen, p: Proportions) -> None:
 
 def draw_turtle(pen: Pen, p: Proportions) -> None:
     """Turtle walking to the right under a high patterned shell."""
-    w, h = 0.72 * (1 + 0.1 * p.width), 0.78 * (1 + 0.2 * p.height)
-    head = 0.29 * (1 + 0.2 * p.head)
+    w, h = 0.70 * (1 + 0.1 * p.width), 0.78 * (1 + 0.2 * p.height)
+    head = 0.27 * (1 + 0.15 * p.head)
     leg = 0.24 * (1 + 0.25 * p.limb)
     pen.blob([(-w * 0.8, 0.4), (-w - 0.3 - 0.08 * p.extra, 0.55), (-w * 0.8, 0.58)], "leaf")
     for x in (-0.48, 0.38):

@@ -11,6 +11,12 @@ from sugar.sprites import randomness
 Colour = tuple[float, float, float]
 
 
+def _scaled(colour: Colour, factor: float) -> Colour:
+    """The colour made darker (factor below 1) or brighter."""
+    r, g, b = (min(255.0, c * factor) for c in colour)
+    return r, g, b
+
+
 class Background(NamedTuple):
     """A place: its drawing and its phrases in captions."""
 
@@ -34,7 +40,8 @@ class Scene:
     def tint(self, colour: Colour, spread: float = 12) -> Colour:
         """The colour, shifted a little and differently for every seed."""
         shift = self.number(-spread, spread)
-        return tuple(min(255.0, max(0.0, c + shift + self.number(-spread, spread) * 0.6)) for c in colour)  # type: ignore[return-value]
+        r, g, b = (min(255.0, max(0.0, c + shift + self.number(-spread, spread) * 0.6)) for c in colour)
+        return r, g, b
 
     def gradient(self, top: float, bottom: float, start: Colour, end: Colour) -> None:
         """Vertical blend over the rows top..bottom."""
@@ -105,7 +112,7 @@ def _beach(s: Scene) -> None:
     sand = s.tint((240, 214, 150))
     s.hill(shore + 0.015, 0.015, sand)
     for _ in range(12):
-        s.circle(s.number(), s.number(0.76, 0.99), 0.01, tuple(c * 0.86 for c in sand))  # type: ignore[arg-type]
+        s.circle(s.number(), s.number(0.76, 0.99), 0.01, _scaled(sand, 0.86))
     x = s.number(0.06, 0.18) if s.number() < 0.5 else s.number(0.82, 0.94)
     lean = 0.06 if x < 0.5 else -0.06
     crown = x + lean
@@ -143,16 +150,16 @@ def _space(s: Scene) -> None:
         s.circle(s.number(), s.number(0, 0.72), s.number(0.006, 0.014), (255, 250, s.number(190, 255)))
     x, y, r = s.number(0.12, 0.88), s.number(0.14, 0.3), s.number(0.09, 0.14)
     planet = ((240, 150, 90), (120, 190, 240), (220, 120, 190), (150, 220, 160))[int(s.number(0, 4))]
-    s.circle(x, y, r * 1.8, tuple(c * 0.75 for c in planet), 0.22)  # type: ignore[arg-type]
+    s.circle(x, y, r * 1.8, _scaled(planet, 0.75), 0.22)
     s.circle(x, y, r * 1.45, (24, 18, 60), 0.15)
     s.circle(x, y, r, planet)
-    s.circle(x - r * 0.2, y - r * 0.25, r * 0.62, tuple(min(255, c * 1.14) for c in planet))  # type: ignore[arg-type]
+    s.circle(x - r * 0.2, y - r * 0.25, r * 0.62, _scaled(planet, 1.14))
     ground = s.tint((148, 144, 166), 10)
     s.hill(0.74, 0.03, ground)
     for _ in range(7):
         x, y, r = s.number(), s.number(0.8, 0.97), s.number(0.03, 0.07)
-        s.circle(x, y, r, tuple(c * 0.72 for c in ground), 0.4)  # type: ignore[arg-type]
-        s.circle(x, y + 0.008, r * 0.8, tuple(c * 0.86 for c in ground), 0.36)  # type: ignore[arg-type]
+        s.circle(x, y, r, _scaled(ground, 0.72), 0.4)
+        s.circle(x, y + 0.008, r * 0.8, _scaled(ground, 0.86), 0.36)
 
 
 def _city(s: Scene) -> None:
@@ -163,8 +170,8 @@ def _city(s: Scene) -> None:
         while x < 1.0:
             wide, top = s.number(0.13, 0.22), s.number(0.12, 0.4) + (0.0 if back else 0.14)
             wall = walls[int(s.number(0, len(walls)))]
-            wall = tuple(c + 62 for c in wall) if back else wall
-            s.box(x, top, x + wide, 0.74, wall)  # type: ignore[arg-type]
+            wall = (wall[0] + 62, wall[1] + 62, wall[2] + 62) if back else wall
+            s.box(x, top, x + wide, 0.74, wall)
             if not back:
                 for row in range(int((0.7 - top) / 0.08)):
                     for column in range(int(wide / 0.055)):
@@ -182,15 +189,15 @@ def _city(s: Scene) -> None:
 def _room(s: Scene) -> None:
     walls = ((244, 214, 196), (200, 224, 214), (206, 214, 238), (246, 230, 178), (232, 206, 226))
     wall = s.tint(walls[int(s.number(0, len(walls)))], 8)
-    s.gradient(0, 0.72, wall, tuple(c * 0.94 for c in wall))  # type: ignore[arg-type]
+    s.gradient(0, 0.72, wall, _scaled(wall, 0.94))
     if s.number() < 0.6:
         for k in range(8):
-            s.box(k / 8, 0, k / 8 + 0.05, 0.7, tuple(c * 0.95 for c in wall))  # type: ignore[arg-type]
+            s.box(k / 8, 0, k / 8 + 0.05, 0.7, _scaled(wall, 0.95))
     s.box(0, 0.69, 1, 0.73, (250, 246, 240))
     wood = s.tint((190, 136, 88), 14)
-    s.gradient(0.73, 1, wood, tuple(min(255.0, c * 1.12) for c in wood))  # type: ignore[arg-type]
+    s.gradient(0.73, 1, wood, _scaled(wood, 1.12))
     for y in (0.79, 0.86, 0.94):
-        s.box(0, y, 1, y + 0.009, tuple(c * 0.8 for c in wood))  # type: ignore[arg-type]
+        s.box(0, y, 1, y + 0.009, _scaled(wood, 0.8))
     right = s.number() < 0.5
     x = 0.66 if right else 0.06
     s.box(x - 0.025, 0.1, x + 0.305, 0.5, (252, 250, 246))

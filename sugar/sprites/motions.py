@@ -31,7 +31,7 @@ class Motion(NamedTuple):
 
 
 def _still(t: np.ndarray, v: float) -> Pose:
-    breath = 0.012 * np.sin(2 * np.pi * t)
+    breath = 0.008 * np.sin(2 * np.pi * t)
     return Pose(0 * t, 0 * t, 1 - 0.5 * breath, 1 + breath, 0 * t)
 
 

@@ -1,6 +1,6 @@
 """Filters behind the styles: pencil, neon, gold, pixel art and watercolour, as procedures.
 
-All work on float32 RGB [H, W, 3] in 0..255 and alpha [H, W] in 0..1. Lengths scale with the picture, so that
+All work on float32 RGB [H, W, 3] in 0..255 and alpha [H, W] in 0..1. Lengths grow with the picture, so that
 a 512 px photo and a 64 px sprite look alike.
 """
 
@@ -23,8 +23,12 @@ Picture = tuple[np.ndarray, np.ndarray]
 
 
 def _unit(picture: np.ndarray) -> float:
-    """Length in pixels that is 1 px at a shorter side of 64."""
-    return min(picture.shape[:2]) / 64.0
+    """Length in pixels of a brush that is 1 px wide at a shorter side of 64.
+
+    It grows more slowly than the picture: a large drawing shows finer lines than a small one enlarged.
+    """
+    relative = min(picture.shape[:2]) / 64.0
+    return relative**0.8 if relative > 1 else relative
 
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -161,14 +165,14 @@ def _few_colours(rgb: np.ndarray, used: np.ndarray, num_colours: int) -> np.ndar
     first[order, 0] = np.arange(len(pixels)) * num_colours // len(pixels)
     stop = (cv2.TERM_CRITERIA_COUNT, 8, 0.0)
     _, labels, centres = cv2.kmeans(pixels, num_colours, first, stop, 1, cv2.KMEANS_USE_INITIAL_LABELS)
-    vivid[used] = centres[labels[:, 0]]
+    vivid[used] = centres[np.asarray(labels[:, 0], dtype=np.intp)]
     return vivid
 
 
 def _blocks(image: np.ndarray, block_px: float) -> tuple[int, int]:
     """Size in blocks (width, height) of a picture whose blocks have `block_px` pixels at 64."""
     height, width = image.shape[:2]
-    block = max(1.0, block_px * _unit(image))
+    block = max(1.0, block_px * min(height, width) / 64.0)
     return max(2, round(width / block)), max(2, round(height / block))
 
 

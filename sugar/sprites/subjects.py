@@ -71,7 +71,8 @@ def pattern_mask(identity: Identity, canvas_px: int) -> np.ndarray:
 
 
 def _mix(a: Rgb, b: Rgb, share: float) -> Rgb:
-    return tuple(round(x + (y - x) * share) for x, y in zip(a, b, strict=True))  # type: ignore[return-value]
+    red, green, blue = (round(x + (y - x) * share) for x, y in zip(a, b, strict=True))
+    return red, green, blue
 
 
 def _lookup_table(identity: Identity) -> np.ndarray:
@@ -105,7 +106,7 @@ def _shading(interior: np.ndarray) -> np.ndarray:
     sigma = size / 18
     soft = cv2.GaussianBlur(interior, (0, 0), sigma)
     step = max(1, round(size / 24))
-    shift = np.float32([[1, 0, step], [0, 1, step]])
+    shift = np.array([[1, 0, step], [0, 1, step]], dtype=np.float32)
     from_top_left = cv2.warpAffine(soft, shift, (size, size))
     to_bottom_right = cv2.warpAffine(soft, shift, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     return (to_bottom_right - from_top_left) * 0.42
