@@ -1,0 +1,223 @@
+"""From a step's number to the tensors of its batch: samples, noise, timesteps, dropout.
+
+Everything is a function of (seed, step, slot): the slots of the global batch are dealt out to ranks and
+micro-batches, so any number of processes and any accumulation see the same samples with the same noise, and a
+run that continues needs no state of a loader (SUGAR section 3.2; decision 0011).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from sugar.config import InputError
+from sugar.data.latents import LatentCache
+from sugar.data.sampling import batch_indices, slot_noise, slot_uniform
+
+SOURCES = ("real", "synthetic")
+STREAMS = ("dino", "clip", "text")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One micro-batch on the CPU or a device.
+
+    Args:
+        latents, noise: `[B, F, C, h, w]` in the model's space.
+        timesteps: `[B]` integers.
+        tokens: "text", "dino", "clip" -> `[B, L, E]`.
+        keep: the same names -> bool `[B]`, False where the condition is dropped.
+        synthetic: bool `[B]`.
+        keys: the samples' keys.
+    """
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    tokens: Mapping[str, Tensor]
+    keep: Mapping[str, Tensor]
+    synthetic: Tensor
+    keys: tuple[str, ...]
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch on a device; itself where it is there already."""
+        if device.type == "cpu":
+            return self
+        move = {name: t.to(device, non_blocking=True) for name, t in self.tokens.items()}
+        keep = {name: t.to(device, non_blocking=True) for name, t in self.keep.items()}
+        latents, noise, timesteps, synthetic = (
+            t.to(device, non_blocking=True)
+            for t in (self.latents, self.noise, self.timesteps, self.synthetic)
+        )
+        return Batch(latents, noise, timesteps, move, keep, synthetic, self.keys)
+
+
+def cache_digest(cache: LatentCache) -> str:
+    """SHA-256 over what a cache holds: its description and the keys in order."""
+    described = json.dumps(cache.meta, sort_keys=True, default=str)
+    return hashlib.sha256("\n".join([described, *cache.keys]).encode()).hexdigest()
+
+
+class Batches:
+    """The batches of a run.
+
+    Args:
+        caches: source -> latent cache.
+        probabilities: source -> share of the samples, over the same sources.
+        seed: of the run.
+        global_batch: slots a step; num_train_timesteps: of the noise schedule.
+        drop: "dino", "clip", "text" -> probability of dropping the condition.
+
+    Raises:
+        InputError: a cache without training samples, or caches of different encoders.
+    """
+
+    def __init__(
+        self,
+        caches: Mapping[str, LatentCache],
+        probabilities: Mapping[str, float],
+        *,
+        seed: int,
+        global_batch: int,
+        num_train_timesteps: int,
+        drop: Mapping[str, float],
+    ) -> None:
+        self._caches, self._probabilities = dict(caches), dict(probabilities)
+        self._seed, self._global_batch = seed, global_batch
+        self._num_train_timesteps, self._drop = num_train_timesteps, dict(drop)
+        self._train = {source: list(cache.train_indices) for source, cache in caches.items()}
+        self._held_out = {source: list(cache.held_out_indices) for source, cache in caches.items()}
+        for source, indices in self._train.items():
+            if not indices:
+                raise InputError(f"latent cache {source!r}: no training samples")
+        factors = {source: float(cache.meta["vae_scaling_factor"]) for source, cache in caches.items()}
+        if len(set(factors.values())) != 1:
+            raise InputError(f"latent caches: vae_scaling_factor must agree, got {factors}")
+        self._scaling_factor = next(iter(factors.values()))
+
+    def train_batch(self, step: int, slots: Sequence[int]) -> Batch:
+        """The samples of some slots of a step's global batch."""
+        sizes = {source: len(indices) for source, indices in self._train.items()}
+        drawn = batch_indices(self._seed, step, self._global_batch, sizes, self._probabilities)
+        samples = [(source, self._train[source][index]) for source, index in (drawn[slot] for slot in slots)]
+        return self._assemble(samples, step, slots, "")
+
+    def held_out_batches(
+        self, source: str, limit: int, micro_batch: int, rank: int, ranks: int
+    ) -> Iterator[Batch]:
+        """Held-out samples with noise and timesteps that never change, this rank's share; all conditions kept.
+
+        The number of samples is rounded up to whole micro-batches on every rank, repeating samples (each time
+        with other noise), so that all ranks make the same number of passes.
+        """
+        held_out = self._held_out[source]
+        if not held_out:
+            return
+        stride = micro_batch * ranks
+        for first in range(0, min(limit, len(held_out)), stride):
+            slots = range(first + rank * micro_batch, first + (rank + 1) * micro_batch)
+            samples = [(source, held_out[slot % len(held_out)]) for slot in slots]
+            yield self._assemble(samples, 0, slots, f"held_out_{source}_", drop=False)
+
+    def _assemble(
+        self,
+        samples: Sequence[tuple[str, int]],
+        step: int,
+        slots: Sequence[int],
+        purpose: str,
+        drop: bool = True,
+    ) -> Batch:
+        stored = self._stack(samples)
+        shape = tuple(stored["mean"].shape[1:])
+        posterior = slot_noise(self._seed, step, slots, shape, purpose=f"{purpose}posterior")
+        noise = slot_noise(self._seed, step, slots, shape, purpose=f"{purpose}noise")
+        uniform = slot_uniform(self._seed, step, slots, f"{purpose}timestep", 1)[:, 0]
+        latents = (stored["mean"].float() + stored["std"].float() * posterior) * self._scaling_factor
+        chance = slot_uniform(self._seed, step, slots, f"{purpose}dropout", len(STREAMS))
+        threshold = torch.tensor([self._drop[name] if drop else 0.0 for name in STREAMS])
+        return Batch(
+            latents=latents,
+            noise=noise,
+            timesteps=(uniform * self._num_train_timesteps).long().clamp_(max=self._num_train_timesteps - 1),
+            tokens={name: stored[name] for name in STREAMS},
+            keep={name: chance[:, i] >= threshold[i] for i, name in enumerate(STREAMS)},
+            synthetic=torch.tensor([source == "synthetic" for source, _ in samples]),
+            keys=tuple(self._caches[source].keys[index] for source, index in samples),
+        )
+
+    def _stack(self, samples: Sequence[tuple[str, int]]) -> dict[str, Tensor]:
+        parts, places = [], []
+        for source, cache in self._caches.items():
+            where = [i for i, (name, _) in enumerate(samples) if name == source]
+            if where:
+                parts.append(cache.batch([samples[i][1] for i in where]))
+                places.extend(where)
+        if len(parts) == 1:
+            return dict(parts[0])
+        order = torch.tensor(places).argsort()
+        return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
+
+
+def rank_slots(global_batch: int, micro_batch: int, rank: int, num_processes: int) -> list[range]:
+    """The slots of a rank, a range a micro-batch: slot = (micro * processes + rank) * micro_batch + i."""
+    stride = micro_batch * num_processes
+    starts = range(rank * micro_batch, global_batch, stride)
+    return [range(start, start + micro_batch) for start in starts]
+
+
+class Prefetcher(Generic[T]):
+    """Makes the items of consecutive steps in a thread, a few ahead. A context manager.
+
+    Args:
+        make: step -> item.
+        first, last: steps from `first` up to and without `last`.
+        depth: items kept ready.
+    """
+
+    def __init__(self, make: Callable[[int], T], first: int, last: int, depth: int = 3) -> None:
+        self._make, self._steps = make, range(first, last)
+        self._ready: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="prefetch", daemon=True)
+
+    def __enter__(self) -> Prefetcher[T]:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._ready.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def _run(self) -> None:
+        for step in self._steps:
+            if self._stop.is_set():
+                return
+            try:
+                self._ready.put((self._make(step), None))
+            except BaseException as error:  # noqa: BLE001 - it is raised again by the thread that trains
+                self._ready.put((None, error))
+                return
+
+    def next(self) -> T:
+        """The next step's item; waits for it.
+
+        Raises:
+            Whatever making it raised.
+        """
+        item, error = self._ready.get()
+        if error is not None:
+            raise error
+        return item  # type: ignore[return-value]

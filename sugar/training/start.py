@@ -1,0 +1,90 @@
+"""The model that a phase starts from, and what of it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sugar.config import InputError
+from sugar.model.transformer import SugarTransformer3DModel, transformer_subfolder
+
+
+def load_start(
+    init_from: str | Path,
+    *,
+    dino_dim: int,
+    clip_dim: int,
+    attention_design: str | Mapping[str, Sequence[str]] = "b",
+    projection_hidden: int | None = None,
+    seed: int = 0,
+) -> SugarTransformer3DModel:
+    """The fp32 transformer of a SUGAR export, or of a CogVideoX with new image projections drawn from `seed`.
+
+    Args:
+        init_from: folder or hub id of a pipeline or of a transformer; a folder with a `transformer` in it counts
+            as a pipeline.
+        dino_dim, clip_dim: widths of the image tokens in the latent cache.
+
+    Raises:
+        InputError: nothing to load there, or a SUGAR model of another attention design or token width.
+    """
+    try:
+        subfolder = transformer_subfolder(init_from)
+        config: Any = SugarTransformer3DModel.load_config(str(init_from), subfolder=subfolder)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{init_from}: no transformer to start from: {error}") from error
+    table = (
+        attention_design
+        if isinstance(attention_design, str)
+        else {k: list(v) for k, v in attention_design.items()}
+    )
+    if config.get("_class_name") == "SugarTransformer3DModel":
+        wanted = {"dino_dim": dino_dim, "clip_dim": clip_dim, "attention_design": table}
+        for key, value in wanted.items():
+            if config.get(key) != value:
+                raise InputError(f"{init_from}: {key} is {config.get(key)!r}, this training needs {value!r}")
+        return SugarTransformer3DModel.from_pretrained(
+            str(init_from), subfolder=subfolder, torch_dtype=torch.float32
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return SugarTransformer3DModel.from_cogvideox(
+            init_from,
+            dino_dim=dino_dim,
+            clip_dim=clip_dim,
+            attention_design=table,
+            projection_hidden=projection_hidden,
+            torch_dtype=torch.float32,
+        )
+
+
+def choose_trainable(model: nn.Module, frozen_fraction: float, trainable: Sequence[str] = ()) -> list[str]:
+    """Freeze the first blocks and all that `trainable` leaves out; return the names of the frozen parameters.
+
+    Raises:
+        InputError: a prefix that no parameter has, or nothing left to train.
+    """
+    model.requires_grad_(True)
+    model.freeze_first(frozen_fraction)  # type: ignore[operator]
+    for prefix in trainable:
+        if not any(name.startswith(prefix) for name, _ in model.named_parameters()):
+            raise InputError(f"trainable: no parameter's name begins with {prefix!r}")
+    for name, parameter in model.named_parameters():
+        if trainable and not name.startswith(tuple(trainable)):
+            parameter.requires_grad_(False)
+    frozen = [name for name, parameter in model.named_parameters() if not parameter.requires_grad]
+    if len(frozen) == sum(1 for _ in model.named_parameters()):
+        raise InputError(
+            f"nothing is left to train (frozen_fraction {frozen_fraction}, trainable {list(trainable)})"
+        )
+    return frozen
+
+
+def fixed_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Everything in the state dictionary that training does not change, as copies: frozen weights, buffers."""
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    return {name: t.detach().clone() for name, t in model.state_dict().items() if name not in trainable}

@@ -1,0 +1,101 @@
+"""How fast a run goes, and what of it is waiting."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sugar.model.attention import GROUPS, AttentionDesign
+
+
+@dataclass(frozen=True)
+class StepFlops:
+    """Floating-point operations for one sample of one training step: forward, backward, both."""
+
+    forward: float
+    backward: float
+
+    @property
+    def total(self) -> float:
+        """Forward and backward."""
+        return self.forward + self.backward
+
+
+def step_flops(
+    *,
+    width: int,
+    num_blocks: int,
+    lengths: Mapping[str, int],
+    design: AttentionDesign,
+    frozen_blocks: int = 0,
+    checkpointing: bool = False,
+) -> StepFlops:
+    """The blocks' matrix products for one sample; embeddings, norms and modulations are left out (below 2 %).
+
+    A block has `12 width^2` weights that meet every token, so `2 * 12 * width^2 * L` operations, and attention
+    has `4 * width` operations for each pair (query, key that it reads). Backward costs twice the forward; for a
+    frozen block once plus attention's twice, because no gradient of the weights is made, yet one has to cross
+    it to the image projections. Recomputation under checkpointing adds one forward.
+
+    Args:
+        width: of the transformer; lengths: token group -> tokens.
+        frozen_blocks: blocks from the input side without gradients of their own.
+    """
+    tokens = sum(lengths.get(group, 0) for group in GROUPS)
+    linear = 2.0 * 12 * width**2 * tokens
+    pairs = sum(lengths.get(q, 0) * sum(lengths.get(k, 0) for k in design.keys_of(q)) for q in GROUPS)
+    attention = 4.0 * width * pairs
+    forward = num_blocks * (linear + attention)
+    trained = num_blocks - frozen_blocks
+    backward = trained * 2 * (linear + attention) + frozen_blocks * (linear + 2 * attention)
+    return StepFlops(forward, backward + (forward if checkpointing else 0.0))
+
+
+class Meter:
+    """Times of the steps since the last reading; what happens between steps does not count.
+
+    Args:
+        samples_per_step, tokens_per_step: over all processes.
+        flops_per_step: over all processes.
+    """
+
+    def __init__(self, samples_per_step: int, tokens_per_step: int, flops_per_step: float) -> None:
+        self._samples, self._tokens, self._flops = samples_per_step, tokens_per_step, flops_per_step
+        self.total_seconds = self.total_waiting = 0.0
+        self.total_steps = 0
+        self._seconds = self._waiting = 0.0
+        self._steps = 0
+        self._mark = math.nan
+
+    def start(self) -> None:
+        """A step begins, with waiting for its batch."""
+        self._mark = time.perf_counter()
+
+    def batch_ready(self) -> None:
+        """The batch is there."""
+        self._waiting += time.perf_counter() - self._mark
+
+    def stop(self) -> None:
+        """The step ends."""
+        self._seconds += time.perf_counter() - self._mark
+        self._steps += 1
+
+    def read(self) -> dict[str, float]:
+        """Rates since the last reading, which starts anew."""
+        self.total_seconds += self._seconds
+        self.total_waiting += self._waiting
+        self.total_steps += self._steps
+        seconds = max(self._seconds, 1e-9)
+        rate = self._steps / seconds
+        rates = {
+            "seconds_per_step": seconds / max(1, self._steps),
+            "samples_per_second": rate * self._samples,
+            "video_tokens_per_second": rate * self._tokens,
+            "gigaflops": rate * self._flops / 1e9,
+            "data_wait_share": self._waiting / seconds,
+        }
+        self._seconds = self._waiting = 0.0
+        self._steps = 0
+        return rates

@@ -1,0 +1,467 @@
+"""The one training loop: every strategy, stage, ZeRO stage and number of processes goes through it.
+
+What a step sees is a function of (seed, step), so a run continues from its newest checkpoint exactly as if it
+had never stopped; nothing has to be asked for (see `resume`, `checkpoint`, `batches`).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import resource
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from sugar.data.atomic import write_json_atomic
+from sugar.data.latents import LatentCache
+from sugar.data.sampling import slot_seed
+from sugar.diffusion.objective import diffusion_loss, training_target
+from sugar.training.batches import SOURCES, Batch, Batches, Prefetcher, cache_digest, rank_slots
+from sugar.training.checkpoint import CheckpointStore, State, export_weights, read_weights
+from sugar.training.ema import Ema
+from sugar.training.engine import MOMENTS, Engine, StepResult, choose_device
+from sugar.training.frozen import changed_tensors, digests
+from sugar.training.history import Window, write_rows
+from sugar.training.job import TrainingJob
+from sugar.training.resume import COMPLETION, finished_metrics, resume_point, run_identity
+from sugar.training.signals import Preempted, StopRequest
+from sugar.training.start import choose_trainable, fixed_tensors, load_start
+from sugar.training.throughput import Meter, step_flops
+
+logger = logging.getLogger(__name__)
+
+Log = Callable[[Mapping[str, float], int], None]
+Sample = Callable[[nn.Module, int], None]
+HISTORY_COLUMNS = ("loss", "loss_real", "loss_synthetic", "grad_norm")
+
+
+class TrainingDiverged(RuntimeError):
+    """Too many steps in a row had a non-finite gradient; the last good checkpoint is kept."""
+
+
+def learning_rate_at(step: int, *, peak: float, schedule: str, warmup_steps: int, steps: int) -> float:
+    """The learning rate of a step, counted from 0: a linear rise over `warmup_steps`, then the schedule to 0.
+
+    "cosine": `peak * (1 + cos(pi * t)) / 2`, "linear": `peak * (1 - t)`, "constant": `peak`, with t the share
+    of the steps after the warm-up.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    t = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return peak * {"constant": 1.0, "linear": 1 - t, "cosine": (1 + math.cos(math.pi * t)) / 2}[schedule]
+
+
+def denoising_loss(denoise: Callable[..., Any], scheduler: Any, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """Loss of every sample, float32 `[B]`, for a batch on the model's device."""
+    noisy, target = training_target(scheduler, batch.latents, batch.noise, batch.timesteps)
+    prediction = denoise(
+        noisy.to(dtype),
+        batch.tokens["text"].to(dtype),
+        batch.timesteps,
+        dino_tokens=batch.tokens["dino"].to(dtype),
+        clip_tokens=batch.tokens["clip"].to(dtype),
+        dino_keep=batch.keep["dino"],
+        clip_keep=batch.keep["clip"],
+        text_keep=batch.keep["text"],
+        return_dict=False,
+    )[0]
+    return diffusion_loss(prediction, target)
+
+
+def train(job: TrainingJob, log: Log | None = None, sample: Sample | None = None) -> dict[str, float]:
+    """Run a job to its end, from its newest checkpoint where there is one.
+
+    Leaves in `job.output`: `transformer` (EMA weights) and `transformer_raw`, both for `from_pretrained`;
+    `frozen.json` (name -> SHA-256 of every frozen tensor); `history.csv` and `held_out.csv`; `training.json`,
+    written last. A job that is complete already returns its metrics at once.
+
+    Args:
+        log: takes (name -> number, step) on rank 0.
+        sample: takes (model with EMA weights in eval mode, step) on rank 0, and on every rank under ZeRO-3,
+            where a forward pass is collective.
+
+    Returns:
+        The last means of loss and held-out loss, rates, counts.
+
+    Raises:
+        InputError: bad job, folder, cache or checkpoint.
+        TrainingDiverged: `job.max_bad_steps` steps in a row were skipped.
+        Preempted: SIGTERM or SIGINT came; the process ends with code 75, "start me again".
+    """
+    trainer = Trainer(job, log or (lambda metrics, step: None), sample)
+    if trainer.finished is not None:
+        logger.info("%s: complete already", job.output)
+        return trainer.finished
+    try:
+        with StopRequest() as stop:
+            return trainer.run(stop)
+    finally:
+        trainer.close()
+
+
+class Trainer:
+    """A job with everything it needs at hand; `train` is the way in."""
+
+    def __init__(self, job: TrainingJob, log: Log, sample: Sample | None) -> None:
+        self.job, self.log, self.sample = job, log, sample
+        self.output = Path(job.output)
+        shares = {"real": 1 - job.synthetic_probability, "synthetic": job.synthetic_probability}
+        folders = {"real": job.real_latents, "synthetic": job.synthetic_latents}
+        self.caches = {s: LatentCache.open(Path(str(folders[s]))) for s in SOURCES if shares[s] > 0}
+        example = next(iter(self.caches.values())).get(0)
+        model = load_start(
+            job.init_from,
+            dino_dim=example["dino"].shape[-1],
+            clip_dim=example["clip"].shape[-1],
+            attention_design=job.attention_design,
+            projection_hidden=job.projection_hidden,
+            seed=job.seed,
+        )
+        self.identity = run_identity(
+            job, model.state_dict(), {source: cache_digest(cache) for source, cache in self.caches.items()}
+        )
+        self.finished = finished_metrics(self.output, self.identity)
+        if self.finished is not None:
+            return
+        self.scheduler = _load_noise_schedule(job.scheduler)
+        self.num_train_timesteps = int(self.scheduler.config.num_train_timesteps)
+        self.batches = Batches(
+            self.caches,
+            {source: shares[source] for source in self.caches},
+            seed=job.seed,
+            global_batch=job.global_batch,
+            num_train_timesteps=self.num_train_timesteps,
+            drop={"dino": job.drop_dino, "clip": job.drop_clip, "text": job.drop_text},
+        )
+        self._prepare_engine(model)
+        self.meter = self._make_meter(model, example)
+        self.window, self.history, self.held_out_history = Window(), [], []
+        self.skipped = self.bad_in_a_row = self.step = 0
+        self._resume()
+
+    def _prepare_engine(self, model: Any) -> None:
+        job = self.job
+        if job.gradient_checkpointing:
+            model.enable_gradient_checkpointing()
+        frozen = choose_trainable(model, job.frozen_fraction, job.trainable)
+        self.fixed = fixed_tensors(model)
+        self.frozen = digests((name, self.fixed[name]) for name in frozen)
+        self.config_json = model.to_json_string()
+        model.train()
+        self.engine = Engine(
+            model,
+            zero_stage=job.zero_stage,
+            precision=job.precision,
+            micro_batch=job.micro_batch,
+            accumulation=job.accumulation,
+            betas=job.betas,
+            weight_decay=job.weight_decay,
+            max_grad_norm=job.max_grad_norm,
+            num_processes=job.num_processes,
+            offload_optimizer=job.offload_optimizer,
+            device=choose_device(job.device),
+        )
+        self.ema = Ema(self.engine.masters, job.ema_decay)
+        self.slots = rank_slots(job.global_batch, job.micro_batch, self.engine.rank, job.num_processes)
+        self.store = CheckpointStore(
+            Path(job.checkpoints) / job.phase,
+            keep=job.keep_checkpoints,
+            rank=self.engine.rank,
+            world_size=self.engine.world_size,
+            export=self._export,
+        )
+
+    def _export(self, folder: Path, trained: Mapping[str, Tensor]) -> None:
+        export_weights(folder, self.config_json, {**self.fixed, **trained})
+
+    def _make_meter(self, model: Any, example: Mapping[str, Tensor]) -> Meter:
+        frames, _, height, width = example["mean"].shape
+        patch = model.config.patch_size
+        frame_tokens = (height // patch) * (width // patch)
+        lengths = {name: example[name].shape[0] for name in ("dino", "clip", "text")}
+        lengths |= {"first_frame": frame_tokens, "other_frames": (frames - 1) * frame_tokens}
+        blocks = model.transformer_blocks
+        flops = step_flops(
+            width=model.config.num_attention_heads * model.config.attention_head_dim,
+            num_blocks=len(blocks),
+            lengths=lengths,
+            design=model.design,
+            frozen_blocks=sum(not any(p.requires_grad for p in block.parameters()) for block in blocks),
+            checkpointing=self.job.gradient_checkpointing,
+        )
+        samples = self.job.global_batch
+        return Meter(samples, samples * frames * frame_tokens, samples * flops.total)
+
+    # ---- resume and save ------------------------------------------------------------------------------------
+
+    def _flats(self) -> dict[str, Sequence[Tensor]]:
+        moments = {key: self.engine.moments(key) for key in MOMENTS}
+        return {"master": self.engine.masters, "ema": self.ema.flats, **moments}
+
+    def _resume(self) -> None:
+        found = resume_point(self.store, self.identity) if self.engine.rank == 0 else None
+        step = int(self.engine.sum_over_ranks(torch.tensor([0 if found is None else found[0] + 1])))
+        if step == 0:
+            return
+        folder = self.store.path(step - 1)
+        record = json.loads((folder / "record.json").read_text())
+        if record["frozen"] != self.frozen:
+            raise RuntimeError(f"{folder}: the frozen tensors are not those that the run began with")
+        state = State(folder)
+        for kind, flats in self._flats().items():
+            for fragment in self.engine.fragments:
+                state.copy_into(kind, fragment.name, fragment.start, fragment.of(flats))
+        self.engine.publish()
+        self.engine.updates = record["updates"]
+        self.step, self.skipped, self.bad_in_a_row = (
+            record[key] for key in ("step", "skipped", "bad_in_a_row")
+        )
+        self.history, self.held_out_history = record["history"], record["held_out_history"]
+        if self.engine.rank == 0:
+            self.window = Window(record["window"])
+            logger.info("%s: continuing after step %d", self.job.phase, self.step)
+
+    def save(self) -> None:
+        """Write a checkpoint of the current step in the background. Collective."""
+        self._gather_window()
+        record = {
+            "identity": self.identity,
+            "step": self.step,
+            "updates": self.engine.updates,
+            "skipped": self.skipped,
+            "bad_in_a_row": self.bad_in_a_row,
+            "window": self.window.values.tolist(),
+            "history": self.history,
+            "held_out_history": self.held_out_history,
+            "frozen": self.frozen,
+        }
+        self.store.save(self.step, self.engine.fragments, self._flats(), record)
+
+    def _gather_window(self) -> None:
+        """Move the sums of all ranks to rank 0. Collective."""
+        total = self.engine.sum_over_ranks(self.window.values)
+        self.window = Window(total.tolist() if self.engine.rank == 0 else None)
+
+    # ---- the loop -------------------------------------------------------------------------------------------
+
+    def run(self, stop: StopRequest) -> dict[str, float]:
+        """Train to the last step, then export."""
+        job = self.job
+        make = self._make_batches
+        bar = tqdm(
+            total=job.steps,
+            initial=self.step,
+            desc=job.phase,
+            unit="step",
+            disable=None if self.engine.rank == 0 else True,
+        )
+        with bar, Prefetcher(make, self.step, job.steps) as prefetcher:
+            while self.step < job.steps:
+                self.meter.start()
+                micro_batches = prefetcher.next()
+                self.meter.batch_ready()
+                result, rate = self._train_step(micro_batches)
+                self.meter.stop()
+                self.step += 1
+                bar.update()
+                self._count_bad_steps(result, micro_batches, rate)
+                last = self.step == job.steps
+                if last or self.step % job.log_every == 0:
+                    bar.set_postfix(self._report(rate))
+                if last or self.step % job.held_out_every == 0:
+                    self._report_held_out()
+                if self.sample is not None and job.sample_every and self.step % job.sample_every == 0:
+                    self._make_samples()
+                if last or self.step % job.checkpoint_every == 0:
+                    self.save()
+                self.store.check()
+                if self.engine.any_rank(stop.asked) and not last:
+                    self._stop()
+        return self._finish()
+
+    def _make_batches(self, step: int) -> list[Batch]:
+        return [self.batches.train_batch(step, slots) for slots in self.slots]
+
+    def _train_step(self, micro_batches: Sequence[Batch]) -> tuple[StepResult, float]:
+        job, engine = self.job, self.engine
+        rate = learning_rate_at(
+            self.step,
+            peak=job.learning_rate,
+            schedule=job.lr_schedule,
+            warmup_steps=job.warmup_steps,
+            steps=job.steps,
+        )
+        torch.manual_seed(slot_seed(job.seed, self.step, engine.rank, "layers"))
+        result = StepResult(False, math.nan)
+        for batch in micro_batches:
+            loss_B = denoising_loss(engine, self.scheduler, batch.to(engine.device), engine.dtype)
+            engine.backward(loss_B.mean())
+            result = engine.step(rate)
+            self.window.add_losses(loss_B, batch, self.num_train_timesteps)
+        if result.applied:
+            self.ema.update(engine.updates)
+            if engine.rank == 0:
+                self.window.add("grad_norm", result.grad_norm)
+        return result, rate
+
+    def _count_bad_steps(self, result: StepResult, micro_batches: Sequence[Batch], rate: float) -> None:
+        self.bad_in_a_row = 0 if result.applied else self.bad_in_a_row + 1
+        if result.applied:
+            return
+        self.skipped += 1
+        keys = [key for batch in micro_batches for key in batch.keys]
+        logger.warning(
+            "step %d: the gradient is not finite; the step is skipped (samples %s)", self.step, keys
+        )
+        if self.bad_in_a_row >= self.job.max_bad_steps:
+            kept = self.store.steps()
+            raise TrainingDiverged(
+                f"{self.job.phase}: {self.bad_in_a_row} steps in a row up to step {self.step} had a non-finite "
+                f"gradient (learning rate {rate:.3g}, samples of the last one {keys[:4]}...); "
+                f"last checkpoint: {self.store.path(kept[-1]) if kept else 'none'}. "
+                "Lower training.learning_rate, or look at these samples."
+            )
+
+    def _save_for_good(self) -> None:
+        """Have the current step on the disk, whole, before anybody goes on. Collective."""
+        self.store.wait()
+        self.engine.barrier()
+        if not self.engine.any_rank(self.step in self.store.steps()):
+            self.save()
+            self.store.wait()
+            self.engine.barrier()
+
+    def _stop(self) -> None:
+        self._save_for_good()
+        raise Preempted(self.step)
+
+    # ---- what a person watches ------------------------------------------------------------------------------
+
+    def _report(self, rate: float) -> dict[str, str]:
+        self._gather_window()
+        means = self.window.means()
+        self.window = Window()
+        rates = self.meter.read()
+        row = {"step": self.step, **{name: means[name] for name in HISTORY_COLUMNS if name in means}}
+        self.history.append(row | {"learning_rate": rate, "skipped_steps": self.skipped})
+        if self.engine.rank == 0:
+            more = {
+                "learning_rate": rate,
+                "skipped_steps": float(self.skipped),
+                "peak_memory_gib": _peak_gib(),
+            }
+            self.log(means | more | rates, self.step)
+        return {
+            "loss": f"{means.get('loss', math.nan):.4f}",
+            "samples/s": f"{rates['samples_per_second']:.1f}",
+            "waiting": f"{rates['data_wait_share']:.1%}",
+        }
+
+    def _report_held_out(self) -> None:
+        window = Window()
+        with self.engine.weights(self.ema.flats) as model, torch.no_grad():
+            for source in self.caches:
+                for batch in self.batches.held_out_batches(
+                    source,
+                    self.job.held_out_samples,
+                    self.job.micro_batch,
+                    self.engine.rank,
+                    self.engine.world_size,
+                ):
+                    loss_B = denoising_loss(
+                        model, self.scheduler, batch.to(self.engine.device), self.engine.dtype
+                    )
+                    window.add_losses(loss_B, batch, self.num_train_timesteps)
+        means = Window(self.engine.sum_over_ranks(window.values).tolist()).means()
+        if means:
+            row = {"step": self.step, **{name: means[name] for name in HISTORY_COLUMNS if name in means}}
+            self.held_out_history.append(row)
+            if self.engine.rank == 0:
+                self.log({f"held_out_{name}": value for name, value in means.items()}, self.step)
+
+    def _make_samples(self) -> None:
+        collective = self.engine.zero_stage == 3
+        assert self.sample is not None
+        with self.engine.weights(self.ema.flats) as model, torch.no_grad():
+            if collective or self.engine.rank == 0:
+                self.sample(model, self.step)
+        self.engine.barrier()
+
+    # ---- the end --------------------------------------------------------------------------------------------
+
+    def _finish(self) -> dict[str, float]:
+        self._save_for_good()
+        self._check_frozen(self.engine.whole(list(self.frozen)))
+        metrics = self._final_metrics()
+        if self.engine.rank == 0:
+            self._write_output(metrics)
+        self.engine.barrier()
+        return metrics
+
+    def _check_frozen(self, now: Mapping[str, Tensor]) -> None:
+        moved = [n for n, t in now.items() if not torch.equal(t, self.fixed[n].to(self.engine.dtype))]
+        if moved:
+            raise RuntimeError(
+                f"{self.job.phase}: {len(moved)} frozen tensors changed, the first is {moved[0]}"
+            )
+
+    def _final_metrics(self) -> dict[str, float]:
+        self.meter.read()
+        metrics = {name: value for row in self.history[-1:] for name, value in row.items() if name != "step"}
+        for row in self.held_out_history[-1:]:
+            metrics |= {f"held_out_{name}": value for name, value in row.items() if name != "step"}
+        trained = sum(math.prod(shape) for shape in self.engine.shapes.values())
+        metrics |= {
+            "steps": self.step,
+            "trainable_parameters": trained,
+            "frozen_parameters": sum(self.fixed[name].numel() for name in self.frozen),
+        }
+        if self.meter.total_steps:
+            seconds = self.meter.total_seconds
+            metrics["seconds_per_step"] = seconds / self.meter.total_steps
+            metrics["samples_per_second"] = self.job.global_batch * self.meter.total_steps / seconds
+            metrics["data_wait_share"] = self.meter.total_waiting / seconds
+        return {name: float(value) for name, value in metrics.items()}
+
+    def _write_output(self, metrics: Mapping[str, float]) -> None:
+        self.output.mkdir(parents=True, exist_ok=True)
+        (self.output / COMPLETION).unlink(missing_ok=True)
+        for name in ("transformer", "transformer_raw"):
+            fresh = self.output / f".{name}.unfinished"
+            shutil.rmtree(fresh, ignore_errors=True)
+            shutil.copytree(self.store.path(self.step) / name, fresh)
+            shutil.rmtree(self.output / name, ignore_errors=True)
+            os.replace(fresh, self.output / name)
+            if changed := changed_tensors(self.frozen, read_weights(self.output / name)):
+                raise RuntimeError(f"{self.output / name}: frozen tensors changed, the first is {changed[0]}")
+        write_json_atomic(self.output / "frozen.json", self.frozen)
+        write_rows(self.output / "history.csv", self.history)
+        write_rows(self.output / "held_out.csv", self.held_out_history)
+        about = {"phase": self.job.phase, "identity": self.identity, "metrics": metrics}
+        write_json_atomic(self.output / COMPLETION, about)
+
+    def close(self) -> None:
+        """Let the writer thread end and release the engine."""
+        if self.finished is None:
+            self.store.join()
+            self.engine.close()
+
+
+def _load_noise_schedule(base: str) -> Any:
+    from diffusers import CogVideoXDDIMScheduler
+
+    return CogVideoXDDIMScheduler.from_pretrained(base, subfolder="scheduler")
+
+
+def _peak_gib() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
