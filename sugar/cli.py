@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import subprocess
 import sys
 import time
 import traceback
@@ -71,11 +72,11 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_verb(
-    verbs: argparse._SubParsersAction[argparse.ArgumentParser],
+    verbs: argparse._SubParsersAction[_Parser],
     name: str,
     summary: str,
     examples: Sequence[str],
-    run: Callable[[argparse.Namespace], None],
+    run: Callable[[argparse.Namespace], int | None],
 ) -> argparse.ArgumentParser:
     parser = verbs.add_parser(
         name,
@@ -118,7 +119,7 @@ def _seed(text: str) -> int:
     return value
 
 
-def _add_generate(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def _add_generate(verbs: argparse._SubParsersAction[_Parser]) -> None:
     examples = [
         "sugar generate --model models/stage2 --image dog.jpg --noun dog \\",
         "    --prompt 'a gold dog spinning on the beach' --out dog.mp4",
@@ -258,20 +259,29 @@ def _run_generate(args: argparse.Namespace) -> None:
     print(args.out)
 
 
-def _run_submit(args: argparse.Namespace) -> None:
-    from sugar.submission import submit
-
-    submit(
-        args.pipeline,
-        args.arguments,
-        params=Path(args.params),
-        profiles=args.profile,
-        overrides=args.overrides,
-        local=args.local,
-        dry_run=args.dry_run,
-        host=args.host,
-        experiment=args.experiment,
+def _run_submit(args: argparse.Namespace) -> int:
+    """Hand over to `pipelines.submit` in a process of its own: kfp is not imported below `components`."""
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.submit",
+        "--params",
+        args.params,
+        "--experiment",
+        args.experiment,
+    ]
+    command += [word for name in args.profile for word in ("--profile", name)]
+    command += [f"--set={override}" for override in args.overrides]
+    command += ["--host", args.host] if args.host else []
+    command += ["--local"] * args.local + ["--dry-run"] * args.dry_run
+    root = str(Path(__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [*command, "--", str(args.pipeline), *args.arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
     )
+    return done.returncode
 
 
 def _run_results(args: argparse.Namespace) -> None:
@@ -287,7 +297,13 @@ def _run_missing(args: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 2 bad input, 1 failure, 130 interrupted."""
-    args = _build_parser().parse_args(argv)
+    parser = _build_parser()
+    args, rest = parser.parse_known_args(argv)
+    if args.verb == "submit":  # argparse does not take positionals after options of a verb
+        args.arguments += [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     logging.basicConfig(
         level=os.environ.get("SUGAR_LOG", "INFO").upper(),
         format="%(asctime)s %(message)s",
@@ -296,7 +312,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("httpx", "httpcore", "alembic", "mlflow", "urllib3", "great_expectations", "numexpr"):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except InputError as error:
         print(f"{PROG} {args.verb}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -308,7 +324,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"{PROG} {args.verb}: failed: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -179,7 +179,9 @@ def load_params(
 
 def params_from_dict(values: Mapping[str, Any], folder: Path | str) -> Params:
     """Params from plain values (`Params.as_dict`), relative names starting at `folder`."""
-    return _validated([("params", dict(values))], Path(folder).resolve())
+    if not isinstance(values, dict):
+        raise InputError(f"params: must be a table of sections, got {type(values).__name__}")
+    return _validated([("params", values)], Path(folder).resolve())
 
 
 def _validated(layers: Sequence[tuple[str, dict[str, Any]]], folder: Path) -> Params:

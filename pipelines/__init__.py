@@ -1,0 +1,1 @@
+"""Kubeflow pipelines: wiring, resources, retries and caching of the components."""
