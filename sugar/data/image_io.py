@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -87,7 +88,7 @@ def encode_png(picture: np.ndarray) -> bytes:
 
 
 @contextmanager
-def open_media(source: Path | str | bytes) -> Iterator[io.BufferedIOBase]:
+def open_media(source: Path | str | bytes) -> Iterator[BinaryIO]:
     """Open a media file, or bytes, for reading.
 
     Raises:

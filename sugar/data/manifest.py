@@ -92,7 +92,7 @@ def merge_manifests(tables: Sequence[pa.Table]) -> pa.Table:
     scores = sorted(name for name in merged.column_names if name.startswith(SCORE_PREFIX))
     merged = merged.select([*COLUMNS, *scores]).combine_chunks()
     counts = merged.group_by("key").aggregate([("key", "count")])
-    twice = counts.filter(pc.greater(counts["key_count"], 1))["key"].to_pylist()
+    twice = counts.filter(pc.field("key_count") > 1)["key"].to_pylist()
     if twice:
         raise ValueError(f"keys must be unique, got {sorted(twice)[:3]} more than once")
     return merged
@@ -118,23 +118,14 @@ def read_manifest(folder: Path | str) -> pa.Table:
     Raises:
         InputError: it is not there, is damaged, or is of another schema version; names file, rule and value.
     """
-    path = Path(folder) / MANIFEST
-    table = read_table(path, SCHEMA_VERSION)
-    for name, kind in COLUMNS.items():
-        if name not in table.column_names:
-            raise InputError(f"{path}: must have a column {name!r}, got {table.column_names}")
-        if table.schema.field(name).type != kind:
-            raise InputError(
-                f"{path}: column {name!r} must be of type {kind}, got {table.schema.field(name).type}"
-            )
-    return table
+    return read_table(Path(folder) / MANIFEST, SCHEMA_VERSION, COLUMNS)
 
 
-def read_table(path: Path, schema_version: int) -> pa.Table:
-    """A Parquet file whose metadata says `schema_version`.
+def read_table(path: Path, schema_version: int, columns: Mapping[str, pa.DataType]) -> pa.Table:
+    """A Parquet file whose metadata says `schema_version` and which has at least these columns.
 
     Raises:
-        InputError: it is not there, is damaged, or is of another version.
+        InputError: it is not there, is damaged, is of another version, or a column is not as it must be.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
@@ -145,6 +136,11 @@ def read_table(path: Path, schema_version: int) -> pa.Table:
     version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode(errors="replace")
     if version != str(schema_version):
         raise InputError(f"{path}: schema_version must be {schema_version}, got {version}")
+    for name, kind in columns.items():
+        if name not in table.column_names:
+            raise InputError(f"{path}: must have a column {name!r}, got {table.column_names}")
+        if (found := table.schema.field(name).type) != kind:
+            raise InputError(f"{path}: column {name!r} must be of type {kind}, got {found}")
     return table
 
 
@@ -168,10 +164,10 @@ def dataset_digest(folder: Path | str) -> str:
     for name in table.column_names:
         column = table[name]
         if pa.types.is_list(column.type):
-            column = pc.binary_join(column, ",")
+            column = pc.call_function("binary_join", [column, ","])
         text = pc.fill_null(column.cast(pa.large_string()), "null").combine_chunks()
         if len(text):
             ends = np.frombuffer(text.buffers()[1], np.int64, len(text) + 1, text.offset * 8)
-            digest.update(np.diff(ends))
+            digest.update(np.diff(ends).tobytes())
             digest.update(memoryview(text.buffers()[2])[ends[0] : ends[-1]])
     return digest.hexdigest()

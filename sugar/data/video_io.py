@@ -12,6 +12,7 @@ from typing import NamedTuple
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
@@ -149,7 +150,7 @@ def _open(source: Path | str | bytes, max_pixels: int) -> Iterator[tuple[InputCo
         file.seek(0)
         try:
             container = av.open(file, "r", options={"format_whitelist": CONTAINERS})
-        except (av.FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError) as error:
             if starts_as_mp4:
                 raise BadMedia("truncated", f"{name}: starts as MP4, but its index is missing") from error
             raise BadMedia("not_a_video", f"{name}: not a clip of a known format") from error
@@ -185,7 +186,7 @@ def _frames(
             accurate = frame.width * frame.height <= _ACCURATE_UP_TO_PIXELS
             flags = _ACCURATE if accurate else _FAST
             pixels = scaler.reformat(frame, format="rgb24", interpolation=flags, threads=1).to_ndarray()
-        except (av.FFmpegError, MemoryError) as error:
+        except (FFmpegError, MemoryError) as error:
             raise BadMedia("corrupt", f"{name}: frame {count} does not decode ({error})") from error
         if turns := round(frame.rotation / 90) % 4:
             pixels = np.ascontiguousarray(np.rot90(pixels, turns))

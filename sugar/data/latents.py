@@ -1,0 +1,312 @@
+"""The latent cache: what the encoders make of each triplet, computed once, read at random.
+
+    index.parquet                              key, triplet digest, shard, row, held_out; meta as metadata
+    latents-000000-0123456789ab.safetensors    every tensor of `shard_size` samples, stacked
+
+A sample's address is the SHA-256 of `meta` (encoders, sizes, type) and of its triplet's digest. A shard is
+named by its number and the addresses in it: a file with the right name is the right file, and files of the
+state before stay until the index is replaced. Rows of samples that did not change are copied, not encoded
+again. The bytes depend on the samples and `meta` alone, not on what was there before.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sugar.config import InputError
+from sugar.data.atomic import atomic_path, sha256_bytes, write_bytes_atomic
+from sugar.data.manifest import read_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+LATENTS_VERSION = 1
+INDEX = "index.parquet"
+
+_COLUMNS = {
+    "key": pa.string(),
+    "digest": pa.string(),
+    "shard": pa.string(),
+    "row": pa.int32(),
+    "held_out": pa.bool_(),
+}
+
+
+@dataclass
+class _Shard:
+    """A shard to be written: positions it awaits, rows to copy (row, old file, old row), tensors so far."""
+
+    name: str
+    start: int
+    addresses: list[str]
+    awaited: set[int]
+    copies: list[tuple[int, Path, int]]
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+
+class LatentWriter:
+    """Brings the cache in `folder` to a list of samples, encoding only those that it does not hold.
+
+        writer = LatentWriter(folder, meta, shard_size, held_out_fraction)
+        for positions in in_batches(writer.plan(keys, digests)):
+            writer.add(positions, encode(positions))
+        writer.finish()
+
+    A shard is written as soon as it has its last sample: with positions in the order of `plan`, memory holds
+    one shard, and after a kill at most one shard is encoded again.
+
+    Args:
+        folder: of the cache.
+        meta: JSON values; all that changes the tensors besides the triplet must be in it.
+        shard_size: samples a shard, >= 1.
+        held_out_fraction: share of the samples, by hash of the key, that training leaves out.
+    """
+
+    def __init__(
+        self, folder: Path | str, meta: Mapping[str, Any], shard_size: int, held_out_fraction: float = 0.0
+    ) -> None:
+        if shard_size < 1:
+            raise ValueError(f"shard_size must be >= 1, got {shard_size}")
+        if not 0 <= held_out_fraction < 1:
+            raise ValueError(f"held_out_fraction must be in [0, 1), got {held_out_fraction}")
+        self.folder, self.shard_size, self.held_out_fraction = Path(folder), shard_size, held_out_fraction
+        self.meta = dict(meta)
+        self._keys: list[str] = []
+        self._digests: list[str] = []
+        self._names: list[str] = []
+        self._pending: dict[int, _Shard] = {}
+        self._shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+
+    def plan(self, keys: Sequence[str], digests: Sequence[str]) -> list[int]:
+        """Say which samples the cache is to hold, in which order; returns the positions to encode, ascending.
+
+        Args:
+            keys: of the samples, unique.
+            digests: `digest` of each in its manifest.
+
+        Raises:
+            ValueError: lengths differ or a key appears twice.
+            InputError: a file of the cache is damaged.
+        """
+        if len(keys) != len(digests):
+            raise ValueError(f"keys and digests must be of one length, got {len(keys)} and {len(digests)}")
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"keys must be unique, got {len(keys) - len(set(keys))} more than once")
+        self._keys, self._digests, self._names, self._pending = list(keys), list(digests), [], {}
+        about = json.dumps(self.meta, sort_keys=True, allow_nan=False)
+        addresses = [sha256_bytes(f"{about}\n{digest}".encode()) for digest in digests]
+        for number, start in enumerate(range(0, len(keys), self.shard_size)):
+            own = addresses[start : start + self.shard_size]
+            name = f"latents-{number:06d}-{sha256_bytes(''.join(own).encode())[:12]}.safetensors"
+            self._names.append(name)
+            if not (self.folder / name).is_file():
+                self._pending[number] = _Shard(name, start, own, set(), [])
+        held = self._held() if self._pending else {}
+        for number, shard in list(self._pending.items()):
+            for row, address in enumerate(shard.addresses):
+                if address in held:
+                    shard.copies.append((row, *held[address]))
+                else:
+                    shard.awaited.add(shard.start + row)
+            if not shard.awaited:
+                self._write(number)
+        return sorted(position for shard in self._pending.values() for position in shard.awaited)
+
+    def add(self, positions: Sequence[int], tensors: Mapping[str, Tensor]) -> None:
+        """Give the tensors [len(positions), ...] of some of the planned samples.
+
+        Raises:
+            ValueError: a position was not asked for; a name, shape or type differs from the samples before; a
+                value is not finite.
+            OSError: the disk is full, ...; finished shards stay.
+        """
+        self._check(positions, tensors)
+        for row, position in enumerate(positions):
+            shard = self._pending.get(position // self.shard_size)
+            if shard is None or position not in shard.awaited:
+                raise ValueError(f"position must be one that plan returned and not yet given, got {position}")
+            self._put(shard, position - shard.start, {name: value[row] for name, value in tensors.items()})
+            shard.awaited.remove(position)
+            if not shard.awaited:
+                self._write(position // self.shard_size)
+
+    def finish(self) -> None:
+        """Write the index, then remove the files that it does not name.
+
+        Raises:
+            ValueError: a planned sample was not given.
+        """
+        if self._pending:
+            left = sum(len(shard.awaited) for shard in self._pending.values())
+            raise ValueError(f"{self.folder}: {left} of the planned samples were not given")
+        size = self.shard_size
+        columns = {
+            "key": self._keys,
+            "digest": self._digests,
+            "shard": [self._names[position // size] for position in range(len(self._keys))],
+            "row": [position % size for position in range(len(self._keys))],
+            "held_out": held_out(self._keys, self.held_out_fraction),
+        }
+        table = pa.table({name: pa.array(columns[name], kind) for name, kind in _COLUMNS.items()})
+        about = {"meta": self.meta, "held_out_fraction": self.held_out_fraction}
+        metadata = {"schema_version": str(LATENTS_VERSION), "about": json.dumps(about, sort_keys=True)}
+        with atomic_path(self.folder / INDEX) as temporary, open(temporary, "wb") as file:
+            pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
+        for path in set(self.folder.glob("latents-*.safetensors")) - {self.folder / n for n in self._names}:
+            path.unlink()
+
+    def _held(self) -> dict[str, tuple[Path, int]]:
+        """Address -> (file, row) of all that the folder holds."""
+        held: dict[str, tuple[Path, int]] = {}
+        for path in sorted(self.folder.glob("latents-*.safetensors")):
+            addresses = json.loads(_open(path).metadata()["addresses"])
+            held.update({address: (path, row) for row, address in enumerate(addresses)})
+        return held
+
+    def _check(self, positions: Sequence[int], tensors: Mapping[str, Tensor]) -> None:
+        import torch
+
+        shapes = {name: (tuple(value.shape[1:]), str(value.dtype)) for name, value in tensors.items()}
+        self._shapes = self._shapes or shapes
+        if shapes != self._shapes:
+            raise ValueError(f"tensors must be {self._shapes} as the samples before, got {shapes}")
+        for name, value in tensors.items():
+            if len(value) != len(positions):
+                raise ValueError(f"{name} must have {len(positions)} rows, got {len(value)}")
+            if not torch.isfinite(value).all():
+                bad = torch.isfinite(value).flatten(1).all(1).logical_not().nonzero()[0].item()
+                raise ValueError(f"{self._keys[positions[int(bad)]]}: {name} must be finite")
+
+    def _put(self, shard: _Shard, row: int, values: Mapping[str, Tensor]) -> None:
+        if not shard.tensors:
+            many = len(shard.addresses)
+            shard.tensors = {name: value.new_empty(many, *value.shape) for name, value in values.items()}
+        for name, value in values.items():
+            shard.tensors[name][row] = value
+
+    def _write(self, number: int) -> None:
+        from safetensors.torch import save
+
+        shard = self._pending.pop(number)
+        files: dict[Path, dict[str, Tensor]] = {}
+        for row, path, old_row in shard.copies:
+            old = files[path] if path in files else files.setdefault(path, _tensors(path))
+            self._put(shard, row, {name: value[old_row] for name, value in old.items()})
+        tensors = {name: value.contiguous() for name, value in shard.tensors.items()}
+        # One key of metadata: with more, safetensors writes them in an order that changes from run to run.
+        data = save(tensors, metadata={"addresses": json.dumps(shard.addresses)})
+        write_bytes_atomic(self.folder / shard.name, data)
+
+
+class LatentCache:
+    """Random access to what `LatentWriter` wrote; the files are mapped, the page cache does the rest.
+
+    Attributes:
+        keys: of the samples, in order; digests: of their triplets.
+        meta: what the writer was given, and "shapes": name -> shape of one sample's tensor.
+        train_indices, held_out_indices: int64, ascending; together all samples.
+    """
+
+    def __init__(self, folder: Path, table: pa.Table) -> None:
+        about = json.loads(table.schema.metadata[b"about"])
+        self.folder = folder
+        self.keys: list[str] = table["key"].to_pylist()
+        self.digests: list[str] = table["digest"].to_pylist()
+        is_held_out = table["held_out"].to_numpy()
+        self.held_out_indices = np.flatnonzero(is_held_out)
+        self.train_indices = np.flatnonzero(~is_held_out)
+        shards = table["shard"].combine_chunks().dictionary_encode()
+        self._names: list[str] = shards.dictionary.to_pylist()
+        self._shard = shards.indices.to_numpy()
+        self._row = table["row"].to_numpy().astype(np.int64)
+        self._mapped: dict[int, dict[str, Tensor]] = {}
+        shapes = (
+            {name: list(value.shape[1:]) for name, value in self._tensors(0).items()} if self.keys else {}
+        )
+        self.meta: dict[str, Any] = {**about["meta"], "shapes": shapes}
+
+    @classmethod
+    def open(cls, folder: Path | str) -> LatentCache:
+        """The cache in `folder`.
+
+        Raises:
+            InputError: the index or a shard is missing, damaged, or of another version.
+        """
+        folder = Path(folder)
+        table = read_table(folder / INDEX, LATENTS_VERSION, _COLUMNS)
+        for name in table["shard"].unique().to_pylist():
+            if not (folder / name).is_file():
+                raise InputError(f"{folder / name}: no such file, but {INDEX} names it")
+        return cls(folder, table)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def get(self, index: int) -> dict[str, Tensor]:
+        """The tensors of one sample: "mean", "std" [F, C, h, w], "text", "dino", "clip" [L, D].
+
+        Raises:
+            IndexError: the index is not in 0..len-1.
+        """
+        return {name: value[0] for name, value in self.batch([index]).items()}
+
+    def batch(self, indices: Sequence[int]) -> dict[str, Tensor]:
+        """The tensors of several samples, stacked in that order: name -> [len(indices), ...].
+
+        Raises:
+            IndexError: an index is not in 0..len-1; ValueError: there is no index at all.
+        """
+        import torch
+
+        places = np.asarray(indices, np.int64)
+        if not len(places):
+            raise ValueError("indices must not be empty")
+        if places.min() < 0 or places.max() >= len(self):
+            raise IndexError(f"indices must be in 0..{len(self) - 1}, got {places.min()}..{places.max()}")
+        numbers, rows, stacked = self._shard[places], torch.from_numpy(self._row[places]), {}
+        for number in np.unique(numbers):
+            where = torch.from_numpy(np.flatnonzero(numbers == number))
+            for name, value in self._tensors(int(number)).items():
+                if name not in stacked:
+                    stacked[name] = value.new_empty(len(places), *value.shape[1:])
+                stacked[name][where] = value[rows[where]]
+        return stacked
+
+    def _tensors(self, number: int) -> dict[str, Tensor]:
+        if number not in self._mapped:
+            self._mapped[number] = _tensors(self.folder / self._names[number])
+        return self._mapped[number]
+
+
+def held_out(keys: Sequence[str], fraction: float) -> list[bool]:
+    """Which samples training leaves out: those whose key's hash lies below `fraction`.
+
+    Each key is judged alone, so no sample changes sides when others come or go. Where none lies below a
+    fraction above 0, the one with the lowest hash is held out.
+    """
+    hashes = [int(sha256_bytes(key.encode())[:12], 16) / 16**12 for key in keys]
+    bound = max(fraction, min(hashes, default=0.0) * (1 + 1e-12)) if fraction else 0.0
+    return [value < bound for value in hashes]
+
+
+def _open(path: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        return safe_open(path, "pt")
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as safetensors ({error})") from error
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, mapped, not read."""
+    file = _open(path)
+    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterator of its own)
