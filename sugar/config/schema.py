@@ -156,6 +156,7 @@ class Ingest(_Media):
     num_clips: Count
     shard_size: Count
     num_workers: Count
+    max_windows: Count
     max_seconds: Positive
     min_side_px: Count
     min_mask_area: Share
@@ -257,6 +258,8 @@ class Training(Section):
     keep_checkpoints: Count
     log_every: Count
     sample_every: Natural
+    sample_clips: Count
+    sample_steps: Count
     held_out_every: Count
     held_out_samples: Count
     max_bad_steps: Count
@@ -291,6 +294,7 @@ class Sampling(Section):
 class Evaluate(_Media):
     num_subjects: Count
     prompts_per_subject: Count
+    compare: Annotated[tuple[Literal["stage1", "text_only"], ...], BeforeValidator(_as_tuple)]
     image_scales: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     retrieval_gallery: Annotated[int, Field(ge=2)]
     seed: Natural
