@@ -12,6 +12,7 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +117,7 @@ def sprite_benchmark(
     )
 
 
+@lru_cache(maxsize=512)
 def _sprite(noun: str, offset: int, size_px: int) -> BenchmarkSubject:
     rgba = draw_subject(draw_identity(HELD_OUT_SEEDS.start + offset, noun), size_px)
     alpha = rgba[..., 3:].astype(np.float32) / 255

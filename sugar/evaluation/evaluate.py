@@ -18,7 +18,14 @@ from typing import Any
 import numpy as np
 
 from sugar.config import InputError
-from sugar.data.atomic import atomic_path, sha256_bytes, sha256_file, write_bytes_atomic, write_json_atomic
+from sugar.data.atomic import (
+    atomic_path,
+    remove_temporaries,
+    sha256_bytes,
+    sha256_file,
+    write_bytes_atomic,
+    write_json_atomic,
+)
 from sugar.data.video_io import decode_video, encode_mp4
 from sugar.evaluation.benchmark import Benchmark, Pair
 from sugar.evaluation.judges import Judges
@@ -249,6 +256,7 @@ def _prune(videos: Path, folders: Sequence[Path], records: Sequence[Mapping[str,
         if folder.is_dir() and folder not in folders:
             shutil.rmtree(folder)
     for folder in folders:
+        remove_temporaries(folder)
         for file in folder.glob("*.mp4"):
             if file not in keep:
                 file.unlink()

@@ -18,6 +18,7 @@ from sugar.evaluation.prompts import AS_IS
 from sugar.metrics.consistency import temporal_consistency
 from sugar.metrics.dynamics import frame_stride, is_dynamic
 from sugar.metrics.identity import identity_score
+from sugar.metrics.retrieval import nearest, video_feature
 from sugar.metrics.text_alignment import text_alignment
 
 
@@ -65,7 +66,7 @@ class Scorer:
         self.stride = frame_stride(fps)
         self._gallery_keys = [subject.key for subject in benchmark.gallery]
         self._gallery = self._identities(benchmark.gallery)
-        self._lookalikes = {noun: others for noun, others in benchmark.lookalikes.items() if others}
+        self._lookalikes = benchmark.lookalikes
         self._lookalike_features = {n: self._identities(others) for n, others in self._lookalikes.items()}
 
     def score(self, pairs: Sequence[Pair], videos_BTHWC: np.ndarray) -> list[dict[str, Any]]:
@@ -107,39 +108,38 @@ class Scorer:
         return is_dynamic(self.judges.flow(sampled), sampled.shape[1], sampled.shape[2])
 
     def _recognise(self, pair: Pair, dino_TD: np.ndarray) -> dict[str, Any]:
-        """Which subject of a gallery is nearest to the mean feature of the frames?"""
-        mean_D = dino_TD.mean(axis=0)
-        choice = self._gallery_keys[int(np.argmax(self._gallery @ mean_D))]
+        """Which subject of a gallery is nearest to the video?"""
+        feature_D = video_feature(dino_TD)
+        choice = self._gallery_keys[int(nearest(feature_D[None], self._gallery)[0])]
         row: dict[str, Any] = {
             "retrieval_choice": choice,
             "retrieval_top1": float(choice == pair.subject.key),
             "retrieval_top1_same_noun": None,
         }
-        others = self._lookalikes.get(pair.subject.noun, ())
-        cosines = [
-            float(feature @ mean_D)
-            for other, feature in zip(
-                others, self._lookalike_features.get(pair.subject.noun, ()), strict=True
-            )
-            if other.key != pair.subject.key
+        others = [
+            i for i, other in enumerate(self._lookalikes[pair.subject.noun]) if other.key != pair.subject.key
         ]
-        if cosines:
-            right = float(self._feature_of(pair.subject) @ mean_D)
-            row["retrieval_top1_same_noun"] = float(right > max(cosines))
+        if others:
+            gallery = np.stack(
+                [self._feature_of(pair.subject), *self._lookalike_features[pair.subject.noun][others]]
+            )
+            row["retrieval_top1_same_noun"] = float(nearest(feature_D[None], gallery)[0] == 0)
         return row
 
     def _obeys(self, pair: Pair, clip_TD: np.ndarray, frames_THWC: np.ndarray) -> dict[str, Any]:
         """Zero-shot accuracy: of the sentences with every style (place, motion) exchanged, is the video
         nearest to the one that was asked for? Style counts only where a change was asked for."""
-        mean_D, row = clip_TD.mean(axis=0), {}
+        feature_D = video_feature(clip_TD)
+        row: dict[str, Any] = {}
         for attribute in ("style", "background", "motion"):
             texts = pair.prompt.alternatives(attribute, pair.subject.noun)
             if attribute == "motion":
                 repeated = np.broadcast_to(frames_THWC, (len(texts), *frames_THWC.shape))
                 cosines = self.judges.video_text(np.ascontiguousarray(repeated), list(texts.values()))
+                chosen = int(np.argmax(cosines))
             else:
-                cosines = self.judges.text(list(texts.values())) @ mean_D
-            choice = list(texts)[int(np.argmax(cosines))]
+                chosen = int(nearest(feature_D[None], self.judges.text(list(texts.values())))[0])
+            choice = list(texts)[chosen]
             asked = getattr(pair.prompt, attribute)
             counts = not (attribute == "style" and asked == AS_IS)
             row[f"{attribute}_choice"] = choice
