@@ -113,7 +113,7 @@ class TextToVideo(torch.nn.Module):
 
 @torch.no_grad()
 def encode_pool(vae: Any, pool: Pool, file: Path, batch: int = 16) -> np.ndarray:
-    """Posterior mean and std of every clip, float16 [N, 2, F, C, h, w], kept in `file`; continues where it stopped."""
+    """Posterior mean and std of every clip, float16 [N, 2, F, C, h, w], kept in `file`."""
     num, num_frames, height, width = pool.frames.shape[:4]
     shape = (num, 2, num_latent_frames(vae, num_frames), vae.config.latent_channels, height // 8, width // 8)
     progress = file.with_suffix(".done")

@@ -9,7 +9,7 @@ from typing import Any
 
 WHAT = {
     "vae": "Video VAE (8x in space, 4x in time) trained on clips of Sprite World.",
-    "dino": "Identity-contrastive image encoder: views of one subject in other styles and scenes attract each other.",
+    "dino": "Identity-contrastive image encoder: views of one subject attract each other.",
     "metrics_dino": "As `dino`, from another seed. It only judges: nothing is trained with it.",
     "clip": "Image-text encoder trained on frames and captions of Sprite World.",
     "video_text": "Video-text encoder trained on clips and captions of Sprite World.",

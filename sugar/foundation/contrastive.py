@@ -1,7 +1,7 @@
 """Contrastive training of the small image, image-text and video-text encoders.
 
-`Dinov2Model`: identities. Views of one subject (other styles, other scenes) attract each other, views of other
-subjects, half of them of the same noun, repel. `CLIPModel` and `XCLIPModel`: captions. A caption fits every
+`Dinov2Model`: identities. Views of one subject (other styles, other scenes) attract each other, views of
+other subjects, half of them of the same noun, repel. `CLIPModel` and `XCLIPModel`: captions. A caption fits every
 picture or clip of the batch that has all the tags it names, so accidental matches are not pushed apart.
 """
 
@@ -71,7 +71,7 @@ def train_dino(
     temperature: float = 0.1,
     report: Report = None,
 ) -> tuple[Any, dict[str, float]]:
-    """Identity-contrastive `Dinov2Model`; half of each batch shares a few nouns so that the noun is not enough."""
+    """Identity-contrastive `Dinov2Model`; half of a batch shares a few nouns."""
     torch.manual_seed(seed)
     model = build_dino(image_size=pool.frames.shape[2], **shape)
     num, num_views = pool.frames.shape[:2]
@@ -104,7 +104,7 @@ def train_dino(
 
 @torch.no_grad()
 def evaluate_dino(model: Any, held_out: Pool, gallery: int = 100) -> dict[str, float]:
-    """Top-1 retrieval among `gallery` held-out identities: query = each other view, gallery = the plain cut-out."""
+    """Top-1 retrieval among `gallery` held-out identities: each other view against the plain cut-outs."""
     frames_NVHWC = torch.from_numpy(np.array(held_out.frames[:gallery]))
     num, num_views = frames_NVHWC.shape[:2]
     features_NVD = dino_features(model, frames_NVHWC.flatten(0, 1)).unflatten(0, (num, num_views))
@@ -158,7 +158,7 @@ def matches(captions: Sequence[dict[str, int]], tags: dict[str, np.ndarray]) -> 
 
 
 def matching_loss(logits_TI: torch.Tensor, fits_TI: torch.Tensor) -> torch.Tensor:
-    """Symmetric cross-entropy whose target is uniform over everything that fits (CLIP with several positives)."""
+    """Symmetric cross-entropy with a uniform target over all that fits (CLIP with several positives)."""
     by_text = -(F.log_softmax(logits_TI, 1) * fits_TI).sum(1) / fits_TI.sum(1)
     by_image = -(F.log_softmax(logits_TI, 0) * fits_TI).sum(0) / fits_TI.sum(0).clamp_min(1)
     return (by_text.mean() + by_image.mean()) / 2
@@ -240,7 +240,7 @@ def train_matching(
     checkpoint: Path,
     report: Report = None,
 ) -> dict[str, float]:
-    """Train a `CLIPModel` on random frames or an `XCLIPModel` on clips of the pool, with captions drawn anew."""
+    """Train a `CLIPModel` on random frames or an `XCLIPModel` on clips, captions drawn anew."""
     video = model.config.model_type == "xclip"
     num, num_frames = pool.frames.shape[:2]
 

@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from sugar.foundation.optimizer import MuonAdamW
+
 Losses = Mapping[str, torch.Tensor]
 
 
@@ -95,9 +97,7 @@ def train_network(
     Returns the last smoothed losses and `seconds`, the time spent over all starts.
     """
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=settings.learning_rate, betas=(0.9, 0.98), weight_decay=settings.weight_decay
-    )
+    optimizer = MuonAdamW(module, settings.learning_rate, settings.weight_decay)
     ema = Ema(parameters, settings.ema_decay)
     start, seconds, smoothed = 0, 0.0, {}
     if checkpoint.exists():
@@ -115,17 +115,18 @@ def train_network(
         for step in range(start, settings.steps):
             batch = upcoming.result()
             upcoming = pool.submit(draw_batch, min(step + 1, settings.steps - 1))
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, settings)
+            optimizer.set_learning_rate(learning_rate_at(step, settings))
             with autocast:
                 losses = loss_of(batch, step)
             losses["loss"].backward()
             torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+            optimizer.zero_grad()
             ema.update(step)
             for name, value in losses.items():
-                smoothed[name] = 0.98 * smoothed.get(name, float(value)) + 0.02 * float(value)
+                smoothed[name] = 0.98 * smoothed.get(name, float(value.detach())) + 0.02 * float(
+                    value.detach()
+                )
             bar.update()
             if (step + 1) % report_every == 0:
                 bar.set_postfix({k: f"{v:.4f}" for k, v in smoothed.items()})

@@ -95,7 +95,7 @@ def _on_grey(rgba: np.ndarray, scale: float, rng: np.random.Generator) -> np.nda
 
 
 def clip_at(index: int, num_frames: int, size_px: int, held_out: bool) -> tuple[np.ndarray, np.ndarray, str]:
-    """One clip of a random identity: uint8 [T, S, S, 3], tags [4] (noun, style, background, motion), colour."""
+    """One clip of a random identity: uint8 [T, S, S, 3], tags [4] in the order of TAGS, colour."""
     rng = np.random.default_rng([index, int(held_out), 29])
     identity = draw_identity(int(rng.integers(2**31)) + (HELD_OUT_SEEDS.start if held_out else 0))
     style = 0 if rng.random() < 0.35 else int(rng.integers(len(STYLE_NAMES)))
@@ -130,7 +130,7 @@ def draw_clip_pool(folder: Path, num: int, num_frames: int, size_px: int, held_o
     return _draw(folder, "clips", _clips_chunk, num, num_frames, size_px, held_out)
 
 
-def _draw(folder: Path, kind: str, chunk, num: int, second: int, size_px: int, held_out: bool) -> Pool:  # noqa: ANN001
+def _draw(folder: Path, kind: str, chunk, num: int, second: int, size_px: int, held_out: bool) -> Pool:
     name = f"{kind}-{num}x{second}x{size_px}{'-held-out' if held_out else ''}"
     frames_file, tags_file = folder / f"{name}.npy", folder / f"{name}.json"
     if not tags_file.exists():

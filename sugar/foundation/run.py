@@ -100,18 +100,16 @@ def _stored(module: Any) -> Any:
 
 
 def _vae(context: _Context, name: str) -> dict[str, float]:
-    options, video = context.params.foundation.vae, context.params.video
+    options = context.params.foundation.vae
     vae, figures = train_vae(
         context.settings(name, ema_decay=0.995),
+        context.clip_pool(False),
         block_out_channels=options.channels,
         latent_channels=options.latent_channels,
         image_steps=options.image_steps,
         image_batch=options.image_batch,
         clip_batch=options.clip_batch,
         kl_weight=options.kl_weight,
-        num_frames=video.num_frames,
-        height_px=video.height_px,
-        width_px=video.width_px,
         seed=context.params.foundation.seed,
         checkpoint=context.checkpoint(name),
         report=context.report(name),

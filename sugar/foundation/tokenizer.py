@@ -9,13 +9,14 @@ from sugar.sprites import vocabulary
 
 # Nouns of ordinary photos: whole tokens too, and trained as "any subject" (see captions_with_new_nouns).
 EXTRA_NOUNS = (
-    "animal apple armchair axe bag ball balloon banana basket bee bench bicycle boat book bottle bowl box bracelet "
-    "bread broom brush bucket bus cake camera can cap cartoon chair chicken coat cow crab crown deer dragon dress "
-    "drum duck elephant figurine flower fox giraffe glasses globe glove goat guitar hammer hat helmet horse house "
-    "jacket jar kettle key kite lion lizard man monkey monster motorcycle mouse mug octopus owl panda parrot pen "
-    "penguin person phone piano pig pillow plane plant plate plushie pot puppet puppy shark sheep ship shirt shoe "
-    "sloth snail sneaker sofa spider spoon squirrel statue suitcase sunglasses table tiger toy tractor tree truck "
-    "umbrella vehicle violin watch whale wolf woman zebra block stuffed emoji"
+    "animal apple armchair axe bag ball balloon banana basket bee bench bicycle boat book bottle bowl "
+    "box bracelet bread broom brush bucket bus cake camera can cap cartoon chair chicken coat cow "
+    "crab crown deer dragon dress drum duck elephant figurine flower fox giraffe glasses globe glove "
+    "goat guitar hammer hat helmet horse house jacket jar kettle key kite lion lizard man monkey "
+    "monster motorcycle mouse mug octopus owl panda parrot pen penguin person phone piano pig pillow "
+    "plane plant plate plushie pot puppet puppy shark sheep ship shirt shoe sloth snail sneaker sofa "
+    "spider spoon squirrel statue suitcase sunglasses table tiger toy tractor tree truck umbrella "
+    "vehicle violin watch whale wolf woman zebra block stuffed emoji"
 ).split()
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sugar.foundation.loop import LoopSettings, train_network
+from sugar.foundation.pools import Pool, pick
 from sugar.sprites import HELD_OUT_SEEDS, sample_clip
 
 GROUPS = 8
@@ -55,6 +56,7 @@ def vae_losses(vae: Any, frames_BCTHW: torch.Tensor, kl_weight: float) -> dict[s
 
 def train_vae(
     settings: LoopSettings,
+    pool: Pool,
     *,
     block_out_channels: tuple[int, ...],
     latent_channels: int,
@@ -62,27 +64,21 @@ def train_vae(
     image_batch: int,
     clip_batch: int,
     kl_weight: float,
-    num_frames: int,
-    height_px: int,
-    width_px: int,
     seed: int,
     checkpoint: Path,
     report: Callable[[int, dict[str, float]], None] | None = None,
 ) -> tuple[Any, dict[str, float]]:
     """Train the VAE; returns it with its scaling factor set (1 / std of the latents) and held-out figures."""
     torch.manual_seed(seed)
+    num_frames, height_px, width_px = pool.frames.shape[1:4]
     vae = build_vae(block_out_channels, latent_channels, height_px, width_px)
 
     def draw(step: int) -> torch.Tensor:
-        images = step < image_steps
-        count, first = (image_batch, step * 64) if images else (clip_batch, 2**30 + step * 64)
-        clips = [
-            sample_clip(
-                first + i, num_frames=1 if images else num_frames, height_px=height_px, width_px=width_px
-            ).frames_THWC
-            for i in range(count)
-        ]
-        return _as_input(np.stack(clips))
+        count = image_batch if step < image_steps else clip_batch
+        frames = np.stack([pool.frames[row] for row in pick(step, seed, len(pool.frames), count)])
+        if step < image_steps:
+            frames = frames[:, step % frames.shape[1]][:, None]
+        return _as_input(frames)
 
     def loss(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed * 1_000_003 + step)

@@ -1,0 +1,76 @@
+"""The loop resumes to the same bits, and Muon's views are the parameters themselves."""
+
+from pathlib import Path
+
+import torch
+
+from sugar.foundation.loop import LoopSettings, learning_rate_at, train_network
+from sugar.foundation.optimizer import MuonAdamW
+
+
+def network() -> torch.nn.Module:
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Conv2d(16, 16, 3), torch.nn.Flatten(), torch.nn.Linear(16, 2))
+
+
+def draw(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    x = torch.randn(8, 16, 3, 3, generator=generator)
+    return x, x.mean(dim=(1, 2, 3))
+
+
+def run(folder: Path, stops: list[int]) -> torch.nn.Module:
+    module = network()
+    for steps in stops:
+        module = network()
+        # the schedule is that of the whole run; a stop is a run that ends early at a checkpoint
+        settings = LoopSettings("test", 8, 1e-2, warmup_steps=2, checkpoint_every=2, precision="fp32")
+
+        def loss(
+            batch: tuple[torch.Tensor, torch.Tensor],
+            step: int,
+            module: torch.nn.Module = module,
+            last: int = steps,
+        ) -> dict[str, torch.Tensor]:
+            if step >= last:
+                raise KeyboardInterrupt
+            return {"loss": (module(batch[0])[:, 0] - batch[1]).square().mean()}
+
+        try:
+            train_network(module, draw, loss, settings, folder / "state.pt")
+        except KeyboardInterrupt:
+            continue
+    return module
+
+
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = run(tmp_path / "whole", [99])
+    parts = run(tmp_path / "parts", [3, 5, 99])
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_learning_rate_warms_up_and_ends_at_its_final_share() -> None:
+    settings = LoopSettings("test", 100, 1.0, warmup_steps=10, final_rate=0.05)
+    assert learning_rate_at(0, settings) == 0.1
+    assert learning_rate_at(10, settings) == 1.0
+    assert abs(learning_rate_at(100, settings) - 0.05) < 1e-9
+
+
+def test_muon_changes_the_convolution_in_place_and_leaves_small_tensors_to_adamw() -> None:
+    module = network()
+    before = [p.detach().clone() for p in module.parameters()]
+    optimizer = MuonAdamW(module, 1e-2, 0.0)
+    assert [p.shape for p in optimizer.matrices] == [(16, 16, 3, 3)]
+    module(draw(0)[0]).square().mean().backward()
+    optimizer.step()
+    assert all(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+    change = (module[0].weight - before[0]).detach().reshape(16, -1)
+    gradient = optimizer.views[0].grad
+    assert gradient is not None
+
+    def spread(matrix: torch.Tensor) -> float:
+        singular = torch.linalg.svdvals(matrix)
+        return float(singular[0] / singular[4])
+
+    assert spread(change) < spread(gradient) / 1.5, "an orthogonalised update has more even singular values"

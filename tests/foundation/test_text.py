@@ -1,0 +1,72 @@
+"""Tokenizers, captions with some attributes, and what a caption fits."""
+
+import numpy as np
+import torch
+
+from sugar.foundation import contrastive
+from sugar.foundation.pools import NOUN_NAMES, STYLE_NAMES, identity_views
+from sugar.foundation.tokenizer import build_tokenizer
+from sugar.sprites import sample_clip
+
+
+def test_captions_are_whole_words_and_unknown_words_are_spelled() -> None:
+    tokenizer = build_tokenizer(32, kind="t5")
+    for seed in range(20):
+        text = sample_clip(seed, num_frames=1).caption
+        ids = tokenizer(text).input_ids
+        assert len(ids) == len(text.split()) + 1 and ids[-1] == tokenizer.eos_token_id
+    spelled = tokenizer("a xylophone").input_ids
+    assert tokenizer.unk_token_id not in spelled and len(spelled) == 1 + len("xylophone") + 1
+
+
+def test_a_saved_tokenizer_loads_the_same(tmp_path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = build_tokenizer(32, kind="clip")
+    tokenizer.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    text = "a golden statue of a cat in the snow"
+    assert loaded(text).input_ids == tokenizer(text).input_ids
+    assert loaded(text).input_ids[0] == tokenizer.bos_token_id
+
+
+def test_a_caption_fits_exactly_what_has_its_tags() -> None:
+    tags = {"noun": np.array([0, 0, 1]), "style": np.array([2, 3, 2])}
+    fits = contrastive.matches([{"noun": 0}, {"style": 2}, {"noun": 1, "style": 2}], tags)
+    assert fits.tolist() == [[True, True, False], [True, False, True], [False, False, True]]
+
+
+def test_matching_loss_is_clips_loss_when_each_fits_only_its_own() -> None:
+    logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    target = torch.arange(5)
+    cross_entropy = torch.nn.functional.cross_entropy
+    expected = (cross_entropy(logits, target) + cross_entropy(logits.T, target)) / 2
+    assert torch.allclose(contrastive.matching_loss(logits, torch.eye(5, dtype=torch.bool)), expected)
+
+
+def test_identity_loss_prefers_views_of_one_subject_together() -> None:
+    generator = torch.Generator().manual_seed(0)
+    subjects = torch.randn(1, 6, 16, generator=generator)
+    together = subjects + 0.05 * torch.randn(2, 6, 16, generator=generator)
+    apart = torch.randn(2, 6, 16, generator=generator)
+    noun = torch.zeros(6)
+    assert contrastive.identity_loss(together, noun, 0.1) < contrastive.identity_loss(apart, noun, 0.1)
+
+
+def test_partial_captions_name_only_what_they_say() -> None:
+    tags = {"noun": 0, "style": 3, "background": 1, "motion": 2}
+    for seed in range(30):
+        text, named = contrastive.partial_caption(tags, seed, with_motion=True)
+        assert named.items() <= tags.items()
+        if "noun" in named:
+            assert NOUN_NAMES[0] in text
+        if "style" not in named:
+            assert STYLE_NAMES[3] not in text
+
+
+def test_views_are_pure_in_their_index() -> None:
+    one, tags = identity_views(5, 3, 32, held_out=False)
+    other, _ = identity_views(5, 3, 32, held_out=False)
+    held_out, _ = identity_views(5, 3, 32, held_out=True)
+    assert np.array_equal(one, other) and not np.array_equal(one, held_out)
+    assert one.shape == (3, 32, 32, 3) and tags[0].tolist()[1:] == [0, -1]
