@@ -1,0 +1,160 @@
+"""The latent cache of a dataset: what frozen networks make of each accepted triplet, computed once."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from sugar.config import InputError
+from sugar.data.latents import LatentWriter
+from sugar.data.manifest import accepted_rows, read_manifest
+from sugar.data.shards import read_triplets
+from sugar.fingerprints import network_digest
+from sugar.triplet import Triplet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+Encode = Callable[[Sequence[Triplet]], dict[str, "Tensor"]]
+
+
+@dataclass(frozen=True)
+class Networks:
+    """What encodes: folders or hub ids.
+
+    base: a CogVideoX pipeline (vae, text_encoder, tokenizer; of the transformer the configuration alone).
+    dino, clip: the image encoders.
+    device: "auto" or a torch device; dtype: "float32", "bfloat16" or "float16", of networks and cache.
+    """
+
+    base: str
+    dino: str
+    clip: str
+    device: str = "auto"
+    dtype: str = "float32"
+
+    def meta(self) -> dict[str, Any]:
+        """All that changes the tensors besides the triplet, for `LatentWriter`."""
+        parts = {
+            "vae": network_digest(self.base, "vae"),
+            "text_encoder": network_digest(self.base, "text_encoder"),
+            "tokenizer": network_digest(self.base, "tokenizer"),
+            "dino": network_digest(self.dino),
+            "clip": network_digest(self.clip),
+        }
+        return {
+            "networks": parts,
+            "dtype": self.dtype,
+            "max_text_seq_length": text_length(self.base),
+        }
+
+
+def text_length(base: str) -> int:
+    """Text tokens that the base transformer reads."""
+    from diffusers import CogVideoXTransformer3DModel
+
+    config: Any = CogVideoXTransformer3DModel.load_config(base, subfolder="transformer")
+    return int(config["max_text_seq_length"])
+
+
+def load_encoders(networks: Networks) -> tuple[Encode, dict[str, Any]]:
+    """(triplets -> tensors of each, facts about the networks).
+
+    The tensors are mean and std `[B, F, C, h, w]` of the VAE's posterior, unscaled, and text, dino and clip
+    tokens `[B, L, D]`.
+
+    Raises:
+        InputError: a network is missing.
+    """
+    import torch
+
+    from sugar.encoders.image import clip_tokens, dino_tokens, identity_canvases, load_clip, load_dino
+    from sugar.encoders.loading import resolve_device
+    from sugar.encoders.preprocess import image_size_px
+    from sugar.encoders.text import encode_text, load_text_encoder
+    from sugar.encoders.vae import encode_posterior, load_vae, num_latent_frames
+
+    device, dtype = resolve_device(networks.device), getattr(torch, networks.dtype)
+    vae = load_vae(networks.base, device, dtype)
+    tokenizer, text_encoder = load_text_encoder(networks.base, device, dtype)
+    dino, clip = load_dino(networks.dino, device, dtype), load_clip(networks.clip, device, dtype)
+    length = text_length(networks.base)
+
+    def encode(triplets: Sequence[Triplet]) -> dict[str, Tensor]:
+        videos = np.stack([triplet.video for triplet in triplets])
+        try:
+            num_latent_frames(vae, videos.shape[1])
+            mean, std = encode_posterior(vae, videos)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        identities = [triplet.identity for triplet in triplets]
+        tensors = {
+            "mean": mean,
+            "std": std,
+            "text": encode_text(tokenizer, text_encoder, [triplet.prompt for triplet in triplets], length),
+            "dino": dino_tokens(dino, identity_canvases(identities, image_size_px(dino))),
+            "clip": clip_tokens(clip, identity_canvases(identities, image_size_px(clip))),
+        }
+        return {name: tensor.to("cpu", dtype) for name, tensor in tensors.items()}
+
+    return encode, {"vae_scaling_factor": float(vae.config["scaling_factor"])}
+
+
+def encode_dataset(
+    dataset: Path,
+    output: Path,
+    networks: Networks,
+    *,
+    batch_size: int,
+    shard_size: int,
+    held_out_fraction: float,
+) -> dict[str, float]:
+    """Bring the cache in `output` to the accepted triplets of `dataset`; only new ones are encoded.
+
+    Every batch has `batch_size` samples (the last repeats its first), so that a sample's numbers do not
+    depend on how many others are new.
+
+    Returns:
+        samples in the cache, how many of them were encoded now, how many are held out.
+
+    Raises:
+        InputError: no accepted triplet, a size that the networks do not take, a damaged dataset.
+    """
+    table = accepted_rows(read_manifest(dataset))
+    if not table.num_rows:
+        raise InputError(f"{dataset}: has no accepted triplet, so there is nothing to encode")
+    encode, facts = load_encoders(networks)
+    writer = LatentWriter(output, networks.meta() | facts, shard_size, held_out_fraction)
+    positions = writer.plan(table["key"].to_pylist(), table["digest"].to_pylist())
+    wanted = dict(zip(table.take(positions)["key"].to_pylist(), positions, strict=True))
+    triplets = read_triplets(dataset, table.take(positions))
+    with tqdm(total=len(positions), desc=f"encode {dataset.name}", unit="triplet", mininterval=1.0) as bar:
+        for batch in _batches(triplets, batch_size):
+            padded = [*batch, *[batch[0]] * (batch_size - len(batch))]
+            tensors = {name: tensor[: len(batch)] for name, tensor in encode(padded).items()}
+            writer.add([wanted[triplet.key] for triplet in batch], tensors)
+            bar.update(len(batch))
+    writer.finish()
+    from sugar.data.latents import held_out
+
+    num_held_out = sum(held_out(table["key"].to_pylist(), held_out_fraction))
+    return {"samples": table.num_rows, "encoded": len(positions), "held_out": num_held_out}
+
+
+def _batches(triplets: Iterator[Triplet], size: int) -> Iterator[list[Triplet]]:
+    batch: list[Triplet] = []
+    for triplet in triplets:
+        batch.append(triplet)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

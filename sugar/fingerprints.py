@@ -1,0 +1,23 @@
+"""What a network is, as a short text: outputs that depend on it change when it does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sugar.data.atomic import sha256_bytes, sha256_file
+
+SUFFIXES = (".safetensors", ".json", ".txt", ".model")
+
+
+def network_digest(source: str, subfolder: str = "") -> str:
+    """SHA-256 of weights, configuration and vocabulary of a folder; the name itself for a hub id.
+
+    Args:
+        source: folder or hub id; subfolder: of it.
+    """
+    folder = Path(source) / subfolder
+    if not folder.is_dir():
+        return f"{source}/{subfolder}".rstrip("/")
+    files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
+    lines = [f"{path.relative_to(folder).as_posix()} {sha256_file(path)}" for path in files]
+    return sha256_bytes("\n".join(lines).encode())

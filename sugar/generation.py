@@ -1,0 +1,119 @@
+"""`sugar generate`: one picture and one sentence in, one mp4 out."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sugar.config import InputError, Params
+
+logger = logging.getLogger(__name__)
+
+
+def generate_file(
+    params: Params,
+    *,
+    model: Path,
+    image: Path,
+    noun: str,
+    prompt: str,
+    out: Path,
+    identity: Path | None = None,
+    image_scale: float | None = None,
+    text_scale: float | None = None,
+    negative_prompt: str | None = None,
+    num_steps: int | None = None,
+    drop_dino_until: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Write a video of the subject of `image`, of the size that the model was trained for.
+
+    Args:
+        params: `sampling` gives what is not given here; `networks` the segmenter and the device.
+        model: a `SugarPipeline` folder.
+        image: picture of the subject; one with transparent parts counts as a cut-out.
+        identity: a cut-out with alpha, used in place of segmenting `image`.
+
+    Raises:
+        InputError: a missing or unreadable file, no subject in the picture, an empty text.
+    """
+    from sugar.data.atomic import write_bytes_atomic
+    from sugar.data.video_io import encode_mp4
+
+    if out.suffix.lower() != ".mp4":
+        raise InputError(f"--out must end in .mp4, got {out}")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"--out: the folder {out.absolute().parent} does not exist")
+    photo = _load("--image", image, params.source.max_pixels)
+    cut_out = None if identity is None else _load("--identity", identity, params.source.max_pixels)
+    if cut_out is None and photo.shape[2] == 4 and (photo[..., 3] < 128).any():
+        logger.info("%s has transparent parts: it is taken as a cut-out", image)
+        cut_out = photo
+    pipeline = load_pipeline(model, params.networks.device)
+    sampling = params.sampling
+    frames = pipeline(
+        image=_picture(photo[..., :3]) if cut_out is None else None,
+        identity=None if cut_out is None else _picture(cut_out),
+        prompt=prompt,
+        noun=noun,
+        segmenter=_segmenter(params) if cut_out is None else None,
+        negative_prompt=sampling.negative_prompt if negative_prompt is None else negative_prompt,
+        num_inference_steps=sampling.num_steps if num_steps is None else num_steps,
+        image_scale=sampling.image_scale if image_scale is None else image_scale,
+        text_scale=sampling.text_scale if text_scale is None else text_scale,
+        order=sampling.order,
+        drop=sampling.drop if drop_dino_until is None else "dino",
+        drop_until=sampling.drop_until if drop_dino_until is None else drop_dino_until,
+        scheduler=sampling.scheduler,
+        seed=seed,
+        output_type="uint8",
+    ).frames
+    write_bytes_atomic(out, encode_mp4(np.asarray(frames[0]), params.video.fps))
+
+
+def load_pipeline(folder: Path, device: str) -> Any:
+    """The `SugarPipeline` of a folder, on a device, quiet.
+
+    Raises:
+        InputError: the folder is missing or not a SugarPipeline.
+    """
+    import torch
+
+    from sugar.encoders.loading import resolve_device
+    from sugar.pipeline import SugarPipeline
+
+    if not (folder / "model_index.json").is_file():
+        raise InputError(f"{folder}: must be a SugarPipeline folder (model_index.json and its networks)")
+    where = resolve_device(device)
+    dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
+    try:
+        pipeline = SugarPipeline.from_pretrained(folder, torch_dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder}: cannot be loaded as a SugarPipeline: {reason}") from error
+    pipeline.set_progress_bar_config(disable=None)
+    return pipeline.to(where)
+
+
+def _load(option: str, file: Path, max_pixels: int) -> np.ndarray:
+    from sugar.data.image_io import BadMedia, load_image
+
+    try:
+        return load_image(file, max_pixels=max_pixels, min_side_px=8, keep_alpha=option == "--identity")
+    except (BadMedia, InputError) as error:
+        raise InputError(f"{option}: {error}") from error
+
+
+def _picture(pixels: np.ndarray) -> Any:
+    from PIL import Image
+
+    return Image.fromarray(pixels)
+
+
+def _segmenter(params: Params) -> Any:
+    from sugar.scoring import make_cut
+
+    return make_cut(params)()

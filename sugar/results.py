@@ -1,0 +1,88 @@
+"""The figures of the last run as a text: `make run` ends with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sugar.config import InputError, Params
+from sugar.stage import metrics_file, read_figures
+
+ORDER = ("source synthesize ingest validate encode pretrain finetune evaluate register").split()
+SHOWN = {
+    "source": ("subjects",),
+    "synthesize": ("triplets", "acceptance"),
+    "ingest": ("triplets", "acceptance"),
+    "validate": ("checks", "failures"),
+    "encode": ("real_samples", "synthetic_samples"),
+    "pretrain": ("steps", "loss", "held_out_loss"),
+    "finetune": ("steps", "loss", "held_out_loss"),
+    "evaluate": ("num_videos", "num_subjects"),
+    "register": ("version",),
+}
+
+
+def results_text(params: Params) -> str:
+    """Time and figures of each stage, the scores, and where everything is.
+
+    Raises:
+        InputError: no stage has run.
+    """
+    figures = {
+        stage: read_figures(file) for stage in ORDER if (file := metrics_file(params, stage)).is_file()
+    }
+    if not figures:
+        raise InputError(f"{params.path('metrics')}: no stage has run yet; `make run` runs them all")
+    parts = [_stage_table(figures)]
+    if "evaluate" in figures:
+        parts.append(_score_table(figures["evaluate"]))
+    parts.append(_places(params))
+    return "\n\n".join(parts)
+
+
+def _stage_table(figures: Mapping[str, Mapping[str, float]]) -> str:
+    lines = [f"{'stage':<12}{'seconds':>9}  figures"]
+    for stage, values in figures.items():
+        shown = ", ".join(f"{name} {_number(values[name])}" for name in SHOWN[stage] if name in values)
+        lines.append(f"{stage:<12}{values['seconds']:>9.1f}  {shown}")
+    total = sum(values["seconds"] for values in figures.values())
+    return "\n".join([*lines, f"{'together':<12}{total:>9.1f}"])
+
+
+def _score_table(values: Mapping[str, float]) -> str:
+    scores = {
+        name: value
+        for name, value in values.items()
+        if name not in ("seconds", "num_videos", "num_subjects") and "/" not in name
+    }
+    width = max(len(name) for name in scores) + 2
+    others = sorted({name.split("/")[1] for name in values if name.startswith("compare/")})
+    head = f"{'score.encoder':<{width}}{'stage2':>9}" + "".join(f"{name:>12}" for name in others)
+    lines = [head]
+    for name, value in scores.items():
+        more = [values.get(f"compare/{other}/{name}") for other in others]
+        cells = "".join(f"{'' if cell is None else _number(cell):>12}" for cell in more)
+        lines.append(f"{name:<{width}}{_number(value):>9}{cells}")
+    return "\n".join(lines)
+
+
+def _places(params: Params) -> str:
+    evaluation = params.path("evaluation")
+    places = {
+        "report": evaluation / "report.html",
+        "videos": evaluation / "videos",
+        "model": params.path("stage2"),
+        "data gate": params.path("gate") / "index.html",
+    }
+    lines = [f"{name:<12}{_short(path)}" for name, path in places.items() if path.exists()]
+    if params.tracking.enabled and params.tracking.uri.startswith("sqlite:///"):
+        lines.append(f"{'MLflow':<12}make ui, then http://127.0.0.1:5000")
+    return "\n".join(lines)
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.3f}"
