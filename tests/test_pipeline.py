@@ -1,0 +1,180 @@
+"""The pipeline of tiny networks of the real classes: from a picture and a sentence to frames."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import sugar
+from sugar.config import InputError
+from sugar.model.transformer import SugarTransformer3DModel
+from sugar.pipeline import SugarPipeline
+
+PROMPTS = ["a cat jumping", "a red robot in the snow"]
+FAST = {"num_inference_steps": 3, "seed": 7, "output_type": "latent"}
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_networks) -> SugarPipeline:
+    torch.manual_seed(0)
+    base = tiny_networks / "base"
+    transformer = SugarTransformer3DModel.from_cogvideox(base, dino_dim=16, clip_dim=16)
+    pipeline = SugarPipeline.assemble(base, transformer, tiny_networks / "dino", tiny_networks / "clip")
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def cut_out(colour) -> Image.Image:
+    pixels = np.zeros((40, 48, 4), np.uint8)
+    pixels[8:32, 12:36] = (*colour, 255)
+    return Image.fromarray(pixels)
+
+
+RED, BLUE = cut_out((200, 30, 30)), cut_out((20, 30, 220))
+
+
+def segmenter_of(share):
+    """A segmenter that finds the subject in the top rows of the picture."""
+
+    def segment(image, noun):
+        mask = np.zeros(image.shape[:2], np.uint8)
+        mask[: round(share * len(mask))] = 255
+        return SimpleNamespace(mask=mask, score=1.0)
+
+    return segment
+
+
+@pytest.mark.parametrize(("output_type", "kind", "shape"), [
+    ("np", np.float32, (2, 9, 64, 64, 3)),
+    ("uint8", np.uint8, (2, 9, 64, 64, 3)),
+    ("pt", torch.float32, (2, 9, 3, 64, 64)),
+    ("latent", torch.float32, (2, 3, 4, 8, 8)),
+])  # fmt: skip
+def test_frames_come_in_every_form(pipeline, output_type, kind, shape):
+    frames = pipeline(prompt=PROMPTS, identity=RED, num_inference_steps=1, output_type=output_type).frames
+    assert frames.dtype == kind
+    assert tuple(frames.shape) == shape
+
+
+def test_pictures_of_another_size_and_length(pipeline):
+    options = {"num_inference_steps": 1, "output_type": "pil", "return_dict": False}
+    (clips,) = pipeline(prompt="a cat", identity=RED, num_frames=17, height=32, width=48, **options)
+    assert len(clips) == 1
+    assert [picture.size for picture in clips[0]] == [(48, 32)] * 17
+
+
+@pytest.mark.parametrize("scheduler", ["ddim", "dpm"])
+def test_clip_i_of_a_batch_is_clip_i_alone(pipeline, scheduler):
+    options = FAST | {"scheduler": scheduler}
+    both = pipeline(prompt=PROMPTS, identity=[RED, BLUE], **options).frames
+    again = pipeline(prompt=PROMPTS, identity=[RED, BLUE], **options).frames
+    assert torch.equal(both, again)
+    alone = pipeline(prompt=PROMPTS[1], identity=BLUE, **options | {"seed": 8}).frames
+    torch.testing.assert_close(alone[0], both[1], atol=1e-4, rtol=1e-4)
+    other = pipeline(prompt=PROMPTS[1], identity=BLUE, **options | {"seed": 9}).frames
+    assert (other - alone).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("change", [
+    {"identity": BLUE}, {"prompt": "a boat"}, {"negative_prompt": "snow"}, {"image_scale": 1.0},
+    {"text_scale": 1.0}, {"order": "text_first"}, {"drop": "both"}, {"drop_until": 1.0},
+    {"guidance_interval": (0.0, 0.5)}, {"dynamic_guidance": True}, {"guidance_rescale": 0.7},
+])  # fmt: skip
+def test_every_knob_matters(pipeline, change):
+    options = {"prompt": "a cat", "identity": RED, **FAST}
+    plain = pipeline(**options).frames
+    assert not torch.allclose(pipeline(**{**options, **change}).frames, plain, atol=1e-5)
+
+
+def test_the_ways_of_batching_branches_agree(pipeline):
+    options = {"prompt": "a cat", "identity": RED, **FAST}
+    together, in_turn = (pipeline(**options, batch_branches=way).frames for way in ("all", "one"))
+    torch.testing.assert_close(together, in_turn, atol=1e-4, rtol=1e-4)
+
+
+def test_save_and_load_generates_the_same_bits(pipeline, tmp_path):
+    from diffusers import DiffusionPipeline
+
+    pipeline.save_pretrained(tmp_path)
+    loaded = SugarPipeline.from_pretrained(tmp_path)
+    assert isinstance(loaded, DiffusionPipeline)
+    loaded.set_progress_bar_config(disable=True)
+    options = {
+        "prompt": "a cat",
+        "identity": RED,
+        "num_inference_steps": 2,
+        "seed": 1,
+        "output_type": "uint8",
+    }
+    assert np.array_equal(loaded(**options).frames, pipeline(**options).frames)
+
+
+def test_the_subject_is_cut_out_of_a_photo(pipeline):
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8))
+    options = {"prompt": "a cat", "noun": "cat", **FAST}
+    got = pipeline(photo, segmenter=segmenter_of(0.4), **options).frames
+    cropped = photo.crop((0, 0, 60, 20)).convert("RGBA")
+    torch.testing.assert_close(got, pipeline(identity=cropped, **options).frames, atol=1e-3, rtol=1e-3)
+
+
+def test_the_callback_sees_every_step_and_may_change_the_latents(pipeline):
+    seen = []
+
+    def on_step_end(pipe, step, timestep, tensors):
+        seen.append((pipe is pipeline, step, int(timestep)))
+        return {"latents": torch.zeros_like(tensors["latents"])}
+
+    frames = pipeline(prompt="a cat", identity=RED, callback_on_step_end=on_step_end, **FAST).frames
+    assert [(mine, step) for mine, step, _ in seen] == [(True, 0), (True, 1), (True, 2)]
+    assert not frames.any()
+
+
+PHOTO = Image.new("RGB", (32, 32))
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"prompt": "  "}, "empty prompt"),
+    ({"prompt": []}, "empty prompt"),
+    ({"prompt": "cat " * 40}, "at most 24 tokens"),
+    ({"height": 60}, "multiples of 16 pixels, got 60 x 64"),
+    ({"width": 8}, "multiples of 16"),
+    ({"num_frames": 10}, "num_frames must be"),
+    ({"identity": None}, "either image or identity"),
+    ({"image": PHOTO}, "either image or identity"),
+    ({"identity": PHOTO}, "alpha channel"),
+    ({"identity": Image.new("RGBA", (8, 8))}, "transparent everywhere"),
+    ({"identity": "cat.png"}, "PIL image"),
+    ({"identity": [RED, RED, RED]}, "one for each of the 1"),
+    ({"identity": None, "image": PHOTO}, "noun must name"),
+    ({"identity": None, "image": PHOTO, "noun": "cat", "segmenter": segmenter_of(0.0)}, "no cat found"),
+    ({"seed": [1, 2]}, "as many seeds"),
+    ({"generator": torch.Generator()}, "not both"),
+    ({"output_type": "gif"}, "output_type must be"),
+])  # fmt: skip
+def test_a_persons_mistakes_get_a_helpful_error(pipeline, change, message):
+    options = {"prompt": "a cat", "identity": RED, **FAST}
+    with pytest.raises(InputError, match=message):
+        pipeline(**{**options, **change})
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"order": "both"}, "order must be"),
+    ({"drop": "text"}, "drop must be"),
+    ({"scheduler": "euler"}, "scheduler must be"),
+    ({"num_inference_steps": 0}, "num_steps must be >= 1"),
+])  # fmt: skip
+def test_bad_options_are_value_errors(pipeline, change, message):
+    with pytest.raises(ValueError, match=message):
+        pipeline(**{"prompt": "a cat", "identity": RED, **FAST, **change})
+
+
+def test_import_sugar_touches_no_torch():
+    code = "import sugar, sys; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert sugar.SugarPipeline is SugarPipeline
