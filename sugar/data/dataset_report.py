@@ -1,0 +1,160 @@
+"""What became of a dataset: contact sheets of what was kept and of each reason to reject, and the counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from sugar.config import InputError
+from sugar.data.atomic import write_bytes_atomic, write_json_atomic
+from sugar.data.contact_sheet import contact_sheet, film_strip, on_checkerboard
+from sugar.data.image_io import encode_png
+from sugar.data.manifest import rows_table, score_names, write_manifest
+from sugar.data.shard_pool import MAX_EXAMPLES, ShardRun
+from sugar.data.shards import read_triplets
+from sugar.triplet import Triplet
+
+Judge = Callable[[pa.Table], pa.Table]
+"""Fills the columns `accepted` and `reasons` of a manifest from its scores."""
+
+ROW_PX = 96
+MAX_REASONS = 12
+
+
+def publish_dataset(
+    folder: Path | str, run: ShardRun, judge: Judge | None = None, *, report: Path | str | None = None,
+    num_shown: int = 24,
+) -> dict[str, float]:  # fmt: skip
+    """Write the manifest with the verdicts, and the report; returns the counts and the rate.
+
+    Nothing is scored here: another threshold changes `accepted` and `reasons` alone.
+
+    Args:
+        folder: where the shards of `run` lie.
+        judge: None accepts every row.
+        report: folder for contact_sheet.png (kept), rejected-REASON.png and rejections.json.
+        num_shown: triplets on a sheet.
+
+    Raises:
+        InputError: there is not one triplet; the message says why.
+    """
+    if not run.rows:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(run.skips.counts.items()))
+        raise InputError(f"{folder}: must get at least one triplet, got none; skipped: {reasons or 0}")
+    table = rows_table(run.rows)
+    table = write_manifest(folder, judge(table) if judge else table)
+    rejected = _by_reason(table)
+    if report is not None:
+        _write_sheets(Path(folder), Path(report), table, rejected, num_shown)
+        _write_rejections(Path(report), run, table, rejected)
+    return _metrics(run, table, rejected)
+
+
+def triplet_strip(triplet: Triplet, height_px: int = ROW_PX) -> np.ndarray:
+    """A triplet in one row, uint8 [height_px, W, 3]: photo, cut-out, five frames."""
+    photo = _boxed(triplet.subject, height_px)
+    cut_out = _boxed(on_checkerboard(triplet.identity), height_px)
+    frames = film_strip(triplet.video)
+    width = max(1, round(frames.shape[1] * height_px / frames.shape[0]))
+    return np.concatenate([photo, cut_out, _resized(frames, height_px, width)], axis=1)
+
+
+def _boxed(picture: np.ndarray, side_px: int) -> np.ndarray:
+    """Whole picture in a white square."""
+    scale = side_px / max(picture.shape[:2])
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    square = np.full((side_px, side_px, 3), 255, np.uint8)
+    top, left = (side_px - height) // 2, (side_px - width) // 2
+    square[top : top + height, left : left + width] = _resized(picture, height, width)
+    return square
+
+
+def _resized(picture: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
+    smaller = picture.shape[0] > height_px
+    return cv2.resize(
+        picture, (width_px, height_px), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    )
+
+
+def _by_reason(table: pa.Table) -> dict[str, np.ndarray]:
+    """Reason -> row numbers, the most frequent first."""
+    lists: Any = table["reasons"].combine_chunks()
+    rows = np.asarray(lists.value_parent_indices())
+    reasons = np.asarray(lists.flatten().to_pylist(), dtype=object)
+    found = {reason: rows[reasons == reason] for reason in sorted(set(reasons))}
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def _write_sheets(
+    folder: Path, report: Path, table: pa.Table, rejected: dict[str, np.ndarray], num_shown: int
+) -> None:
+    report.mkdir(parents=True, exist_ok=True)
+    for old in (*report.glob("rejected-*.png"), *report.glob("contact_sheet.png")):
+        old.unlink()
+    kept = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
+    sheets = {"contact_sheet.png": kept}
+    for reason in list(rejected)[:MAX_REASONS]:
+        sheets[f"rejected-{re.sub(r'[^a-z0-9_]+', '-', reason.lower())}.png"] = rejected[reason]
+    for name, rows in sheets.items():
+        if len(rows):
+            chosen = rows[np.unique(np.linspace(0, len(rows) - 1, num_shown).round().astype(int))]
+            write_bytes_atomic(report / name, encode_png(_sheet(folder, table, chosen)))
+
+
+def _sheet(folder: Path, table: pa.Table, rows: np.ndarray) -> np.ndarray:
+    triplets = list(read_triplets(folder, table.take(pa.array(rows))))
+    return contact_sheet([triplet_strip(t) for t in triplets], [_label(t) for t in triplets], columns=2)
+
+
+def _label(triplet: Triplet) -> str:
+    scores = " ".join(f"{name} {value:.2f}" for name, value in sorted(triplet.scores.items()))
+    verdict = "" if triplet.accepted else f" [{', '.join(triplet.reasons)}]"
+    return f"{triplet.prompt}{verdict} | {scores}"
+
+
+def _write_rejections(report: Path, run: ShardRun, table: pa.Table, rejected: dict[str, np.ndarray]) -> None:
+    def examples(rows: Sequence[int] | np.ndarray) -> list[str]:
+        return table["key"].take(pa.array(rows[:MAX_EXAMPLES])).to_pylist()
+
+    write_json_atomic(
+        report / "rejections.json",
+        {
+            "triplets": table.num_rows,
+            "accepted": _num_accepted(table),
+            "rejected": {r: {"count": len(rows), "examples": examples(rows)} for r, rows in rejected.items()},
+            "skipped": run.skips.as_json(),
+        },
+    )
+
+
+def _metrics(run: ShardRun, table: pa.Table, rejected: dict[str, np.ndarray]) -> dict[str, float]:
+    accepted = _num_accepted(table)
+    metrics: dict[str, Any] = {
+        "triplets": table.num_rows,
+        "accepted": accepted,
+        "rejected": table.num_rows - accepted,
+        "skipped": sum(run.skips.counts.values()),
+        "acceptance": accepted / table.num_rows,
+        "shards_made": run.num_shards_made,
+        "seconds": run.seconds,
+    }
+    if run.num_triplets_made:
+        metrics["triplets_per_second"] = run.num_triplets_made / max(run.seconds, 1e-9)
+    metrics |= {f"rejected_{reason}": len(rows) for reason, rows in rejected.items()}
+    metrics |= {f"skipped_{reason}": count for reason, count in sorted(run.skips.counts.items())}
+    metrics |= {f"mean_{name}": float(np.nanmean(_scores(table, name))) for name in score_names(table)}
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _num_accepted(table: pa.Table) -> int:
+    return int(table["accepted"].to_numpy(zero_copy_only=False).sum())
+
+
+def _scores(table: pa.Table, name: str) -> np.ndarray:
+    return table[f"score_{name}"].to_numpy(zero_copy_only=False).astype(np.float64)

@@ -1,0 +1,87 @@
+"""The whole set of real triplets: shards in a pool of processes, verdicts, report."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sugar.data.dataset_report import Judge, publish_dataset
+from sugar.data.scored import Score
+from sugar.data.shard_pool import MakeShard, OnSkip, inputs_digest, run_shards
+from sugar.ingest.clips import Clips, FolderClips
+from sugar.ingest.shard import Cut, IngestRecipe, ingest_shard
+from sugar.triplet import Triplet
+
+VERSION = 1
+"""Raised when the same clips and recipe give other triplets than before."""
+
+
+@dataclass(frozen=True)
+class _Prepare:
+    """Loads the networks in a worker; pickles."""
+
+    clips: Clips
+    clips_per_shard: int
+    recipe: IngestRecipe
+    make_cut: Callable[[], Cut]
+    make_score: Callable[[], Score]
+
+    def __call__(self) -> MakeShard:
+        cut, score = self.make_cut(), self.make_score()
+
+        def make(index: int, on_skip: OnSkip) -> Iterable[Triplet]:
+            numbers = _of_shard(index, self.clips_per_shard, len(self.clips))
+            return ingest_shard(map(self.clips.load, numbers), self.recipe, cut, score, on_skip)
+
+        return make
+
+
+def ingest_dataset(
+    folder: Path | str,
+    clips: Clips,
+    recipe: IngestRecipe,
+    *,
+    make_cut: Callable[[], Cut],
+    make_score: Callable[[], Score],
+    networks_digest: str,
+    judge: Judge | None = None,
+    shard_size: int = 256,
+    num_workers: int = 1,
+    report: Path | str | None = None,
+) -> dict[str, float]:
+    """Triplets of all clips under `folder`: shards, manifest and report; returns the counts and the rate.
+
+    Shards that are there and made from the same inputs are kept. The caller holds the folder's lock.
+
+    Args:
+        make_cut, make_score: called in each worker to load the segmenter and the scorer; they must pickle.
+        networks_digest: changes when one of their networks does.
+        judge: thresholds on the finished manifest; never part of a shard.
+        shard_size: triplets a shard, at most.
+        report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
+
+    Raises:
+        InputError: no triplet at all, or as the loaders.
+    """
+    per_shard = max(1, shard_size // recipe.max_windows)
+    digests = [
+        inputs_digest(VERSION, asdict(recipe), networks_digest, [clips.digest(i) for i in numbers])
+        for shard in range(-(-len(clips) // per_shard))
+        if (numbers := _of_shard(shard, per_shard, len(clips)))
+    ]
+    prepare = _Prepare(clips, per_shard, recipe, make_cut, make_score)
+    run = run_shards(
+        folder,
+        digests,
+        prepare,
+        num_workers=num_workers,
+        num_expected=len(clips) if recipe.max_windows == 1 else None,
+        label="ingest",
+    )
+    if isinstance(clips, FolderClips):
+        for name, first in clips.repeated:
+            run.skips.add(name, "duplicate", f"{name}: the same bytes as {first}")
+    return publish_dataset(folder, run, judge, report=report or Path(folder) / "report")
+
+
+def _of_shard(index: int, per_shard: int, num: int) -> range:
+    return range(index * per_shard, min((index + 1) * per_shard, num))

@@ -1,0 +1,108 @@
+"""The subjects, and the whole set of synthetic triplets: shards in a pool of processes, verdicts, report."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sugar.data.atomic import write_json_atomic
+from sugar.data.dataset_report import Judge, publish_dataset
+from sugar.data.scored import Score
+from sugar.data.shard_pool import MakeShard, OnSkip, Skips, inputs_digest, run_shards
+from sugar.data.subjects import Subject, read_subjects, subjects_manifest, write_subjects
+from sugar.synthesis.shard import Cut, SynthesisRecipe, synthesize_shard
+from sugar.triplet import Triplet
+
+VERSION = 1
+"""Raised when the same subjects and recipe give other triplets than before."""
+SUBJECTS_PER_SHARD = 256
+"""Bounds the memory in which photos wait to be written."""
+
+
+def source_dataset(folder: Path | str, subjects: Iterable[Subject], skips: Skips) -> dict[str, float]:
+    """Write the subjects, and what was skipped to `rejections.json` beside them; returns the counts.
+
+    Args:
+        subjects: of `sprite_subjects` or `folder_subjects`.
+        skips: what the latter's `on_skip` fills while it is read.
+    """
+    table = write_subjects(folder, subjects, SUBJECTS_PER_SHARD)
+    write_json_atomic(
+        Path(folder) / "rejections.json", {"subjects": table.num_rows, "skipped": skips.as_json()}
+    )
+    counts = {f"skipped_{reason}": float(count) for reason, count in sorted(skips.counts.items())}
+    return {
+        "subjects": float(table.num_rows),
+        "nouns": float(len(set(table["noun"].to_pylist()))),
+        "skipped": float(sum(skips.counts.values())),
+        **counts,
+    }
+
+
+@dataclass(frozen=True)
+class _Prepare:
+    """Loads the networks in a worker; pickles."""
+
+    subjects: Path
+    keys_of_shard: list[list[str]]
+    recipe: SynthesisRecipe
+    make_cut: Callable[[], Cut]
+    make_score: Callable[[], Score]
+
+    def __call__(self) -> MakeShard:
+        cut, score = self.make_cut(), self.make_score()
+
+        def make(index: int, on_skip: OnSkip) -> Iterable[Triplet]:
+            subjects = read_subjects(
+                self.subjects,
+                frozenset(self.keys_of_shard[index]),
+                on_bad=lambda key, reason: on_skip(key, reason, f"{key}: cannot be read back"),
+            )
+            return synthesize_shard(subjects, self.recipe, cut, score, on_skip)
+
+        return make
+
+
+def synthesize_dataset(
+    subjects: Path | str,
+    folder: Path | str,
+    recipe: SynthesisRecipe,
+    *,
+    make_cut: Callable[[], Cut],
+    make_score: Callable[[], Score],
+    networks_digest: str,
+    judge: Judge | None = None,
+    shard_size: int = 256,
+    num_workers: int = 1,
+    report: Path | str | None = None,
+) -> dict[str, float]:
+    """Triplets of all subjects under `folder`: shards, manifest and report; returns the counts and the rate.
+
+    Shards that are there and made from the same inputs are kept. The caller holds the folder's lock.
+
+    Args:
+        subjects: folder that `source_dataset` wrote.
+        make_cut, make_score: called in each worker to load the segmenter and the scorer; they must pickle.
+        networks_digest: changes when one of their networks does.
+        judge: thresholds on the finished manifest; never part of a shard.
+        shard_size: triplets a shard, at most (but at least one subject's).
+        report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
+
+    Raises:
+        InputError: no subjects, no triplet at all, or as the loaders.
+    """
+    table = subjects_manifest(subjects)
+    keys, digests = table["key"].to_pylist(), table["digest"].to_pylist()
+    per_shard = max(1, shard_size // recipe.prompts_per_subject)
+    parts = [slice(start, start + per_shard) for start in range(0, len(keys), per_shard)]
+    run = run_shards(
+        folder,
+        [
+            inputs_digest(VERSION, asdict(recipe), networks_digest, keys[part], digests[part])
+            for part in parts
+        ],
+        _Prepare(Path(subjects), [keys[part] for part in parts], recipe, make_cut, make_score),
+        num_workers=num_workers,
+        num_expected=len(keys) * recipe.prompts_per_subject,
+        label="synthesize",
+    )
+    return publish_dataset(folder, run, judge, report=report or Path(folder) / "report")

@@ -1,0 +1,101 @@
+"""Prompts: what a user might ask of a subject, as one sentence and as tags.
+
+The sentences are made of Sprite World's phrases for styles, places and motions, so that the text encoder of
+that world knows them; the noun may be any noun.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from sugar.sprites import BACKGROUNDS, MOTIONS, STYLES
+from sugar.sprites.captions import NOUN_PHRASES, TEMPLATES
+
+Option = TypeVar("Option")
+
+STILL = "still"
+AS_IS = "as is"
+REAL_MOTION_SHARE = 0.25
+"""Share of prompts that ask for a motion of the subject. The paper's synthetic clips are mostly still (SUGAR
+section 3.2). Assumption: decision 0014."""
+MOTIONS_OF_CATEGORY: Mapping[str, tuple[str, ...]] = {
+    "animal": ("slide left", "slide right", "jump", "spin", "grow", "float", "dance"),
+    "active_object": ("slide left", "slide right", "jump", "spin", "grow", "float", "dance"),
+    "static_object": ("slide left", "slide right", "spin", "grow", "float"),
+}
+"""Motions that suit a category: a vase slides and floats, but does not dance (SUGAR section 4.2)."""
+CAMERAS_WHEN_STILL = ("pan", "pan", "zoom", "zoom", "none")
+"""The camera of a clip whose subject stands still; the clips that do not move at all are what the filter on
+optical flow is for."""
+
+
+class Prompt(NamedTuple):
+    """A sentence and its tags: keys of STYLES, BACKGROUNDS, MOTIONS and CAMERAS of Sprite World."""
+
+    text: str
+    style: str
+    background: str
+    motion: str
+    camera: str
+
+
+def make_prompt(
+    noun: str, category: str, seed: int, *, real_motion_share: float = REAL_MOTION_SHARE
+) -> Prompt:
+    """Prompt of a seed: always a style other than "as is", so that photo and video differ in looks.
+
+    Args:
+        noun: what the subject is called, any words.
+        category: a key of MOTIONS_OF_CATEGORY.
+        seed: everything is a pure function of it and of the arguments.
+        real_motion_share: probability that the subject moves, in [0, 1].
+
+    Raises:
+        ValueError: unknown category, empty noun, or a share out of range.
+    """
+    if category not in MOTIONS_OF_CATEGORY:
+        raise ValueError(f"category must be one of {', '.join(MOTIONS_OF_CATEGORY)}, got {category!r}")
+    if not 0 <= real_motion_share <= 1:
+        raise ValueError(f"real_motion_share must be in [0, 1], got {real_motion_share}")
+    u = np.random.default_rng(seed).random(10).tolist()
+    moves = u[0] < real_motion_share
+    style = _pick([name for name in STYLES if name != AS_IS], u[1])
+    background = _pick(list(BACKGROUNDS), u[2])
+    motion = _pick(MOTIONS_OF_CATEGORY[category], u[3]) if moves else STILL
+    camera = "none" if moves else _pick(CAMERAS_WHEN_STILL, u[4])
+    return Prompt(sentence(noun, style, background, motion, u[5:]), style, background, motion, camera)
+
+
+def sentence(noun: str, style: str, background: str, motion: str, choices: Sequence[float]) -> str:
+    """Caption in the grammar of `sugar.sprites.caption`, for any noun.
+
+    Args:
+        choices: five numbers in [0, 1) that pick the phrases.
+
+    Raises:
+        ValueError: empty noun.
+    """
+    words = " ".join(noun.split())
+    if not words:
+        raise ValueError(f"noun must contain a word, got {noun!r}")
+    subject = _with_article(NOUN_PHRASES.get(words, words))
+    prefixes, suffixes = STYLES[style].prefixes, STYLES[style].suffixes
+    if prefixes and (choices[0] < 0.5 or not suffixes):
+        subject = f"{_pick(prefixes, choices[1])} {subject}"
+    elif suffixes:
+        subject = f"{subject} {_pick(suffixes, choices[1])}"
+    return _pick(TEMPLATES, choices[2]).format(
+        subject=subject,
+        participle=_pick(MOTIONS[motion].participles, choices[3]),
+        verb=_pick(MOTIONS[motion].verbs, choices[3]),
+        place=_pick(BACKGROUNDS[background].phrases, choices[4]),
+    )
+
+
+def _with_article(phrase: str) -> str:
+    return ("an " if phrase[0].lower() in "aeiou" else "a ") + phrase
+
+
+def _pick(options: Sequence[Option], number: float) -> Option:
+    return options[int(number * len(options))]
