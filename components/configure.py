@@ -32,7 +32,7 @@ def configure(config: str, profile: str, overrides: str, code_version: str) -> N
     """
     from collections import namedtuple
 
-    from sugar.component import settings_of_stages
+    from sugar.stages.component import settings_of_stages
 
     settings = settings_of_stages(config, profile, overrides)
     return namedtuple("Settings", settings)(**settings)

@@ -22,7 +22,7 @@ def encode(
         code_version: part of the cache key: other code, other results.
         source: "real" or "synthetic".
     """
-    from sugar.component import run_component
+    from sugar.stages.component import run_component
 
     run_component(
         "encode",

@@ -19,7 +19,7 @@ def pretrain(
         settings: JSON of the parameters that the stage declares.
         code_version: part of the cache key: other code, other results.
     """
-    from sugar.component import run_component
+    from sugar.stages.component import run_component
 
     run_component(
         "pretrain",

@@ -123,7 +123,7 @@ def resolve(
             f"give the parameters by {carried[0]}=... or by --profile, --set and dotted keys, not both"
         )
     if carried:
-        from sugar.component import resolved_params
+        from sugar.stages.component import resolved_params
 
         params = resolved_params(*(given.get(name, "") for name in PARAMETERS), file=params_file)
     else:

@@ -42,6 +42,7 @@ def generate_file(
     """
     from sugar.data.atomic import write_bytes_atomic
     from sugar.data.video_io import encode_mp4
+    from sugar.stages.model_folder import load_pipeline
 
     if out.suffix.lower() != ".mp4":
         raise InputError(f"--out must end in .mp4, got {out}")
@@ -74,30 +75,6 @@ def generate_file(
     write_bytes_atomic(out, encode_mp4(np.asarray(frames[0]), params.video.fps))
 
 
-def load_pipeline(folder: Path, device: str) -> Any:
-    """The `SugarPipeline` of a folder, on a device, quiet.
-
-    Raises:
-        InputError: the folder is missing or not a SugarPipeline.
-    """
-    import torch
-
-    from sugar.encoders.loading import resolve_device
-    from sugar.pipeline import SugarPipeline
-
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder}: must be a SugarPipeline folder (model_index.json and its networks)")
-    where = resolve_device(device)
-    dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
-    try:
-        pipeline = SugarPipeline.from_pretrained(folder, torch_dtype=dtype)
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"{folder}: cannot be loaded as a SugarPipeline: {reason}") from error
-    pipeline.set_progress_bar_config(disable=None)
-    return pipeline.to(where)
-
-
 def _load(option: str, file: Path, max_pixels: int) -> np.ndarray:
     from sugar.data.image_io import BadMedia, load_image
 
@@ -114,6 +91,6 @@ def _picture(pixels: np.ndarray) -> Any:
 
 
 def _segmenter(params: Params) -> Any:
-    from sugar.scoring import make_cut
+    from sugar.stages.scoring import cutter
 
-    return make_cut(params)()
+    return cutter(params)()

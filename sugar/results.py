@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sugar.config import InputError, Params
-from sugar.stage import metrics_file, read_figures
+from sugar.stages.stage import metrics_file, read_figures
 
 ORDER = ("source synthesize ingest validate encode pretrain finetune evaluate register").split()
 SHOWN = {

@@ -15,7 +15,7 @@ from sugar.config import InputError
 from sugar.data.latents import LatentWriter
 from sugar.data.manifest import accepted_rows, read_manifest
 from sugar.data.shards import read_triplets
-from sugar.fingerprints import network_digest
+from sugar.stages.fingerprints import network_digest
 from sugar.triplet import Triplet
 
 if TYPE_CHECKING:

@@ -25,6 +25,10 @@ METRICS = "metrics"
 """Optional output of every stage: the JSON file of its figures."""
 
 
+LOCATIONS = ("paths",)
+"""Read by every stage, and no part of what its results depend on."""
+
+
 class StageFailure(RuntimeError):
     """A stage has done its work and the answer is no (a gate that fails): the message says why."""
 
@@ -52,31 +56,30 @@ class Stage:
         """Run it: lock the outputs, open a tracked run, work, keep the figures.
 
         Args:
-            inputs, outputs: folder of each declared name; `outputs` may name the file of `METRICS` too.
+            inputs, outputs: folder of each declared name (a body may do with fewer); `outputs` may name the
+                file of `METRICS` too.
 
         Returns:
             The figures, with `seconds`.
 
         Raises:
-            InputError: an input is missing, another process is writing the outputs, or what was given is wrong.
+            InputError: an input is missing, another process writes the outputs, or what was given is wrong.
             StageFailure: the work is done and the answer is no.
         """
         from sugar.data.atomic import StageLock, write_json_atomic
         from sugar.tracking import start_run
 
-        missing = [name for name in self.inputs if not inputs[name].exists()]
-        if missing:
-            raise InputError(f"{self.name} needs {inputs[missing[0]]} ({missing[0]}), which does not exist")
-        seen = params.only(self.reads)
+        self._check_names(inputs, outputs)
+        seen = params.only((*self.reads, *LOCATIONS))
         tracking = params.tracking
         start = time.monotonic()
         with ExitStack() as stack:
-            for name in self.outputs:
+            for name in sorted(outputs.keys() - {METRICS}):
                 stack.enter_context(StageLock(outputs[name], self.name))
             tracker = stack.enter_context(
                 start_run(
                     self.name,
-                    seen.as_dict(),
+                    params.only(self.reads).as_dict(),
                     uri=tracking.uri,
                     artifacts=tracking.artifacts,
                     experiment=tracking.experiment,
@@ -90,6 +93,26 @@ class Stage:
             if METRICS in outputs:
                 write_json_atomic(outputs[METRICS], figures)
         return figures
+
+    def _check_names(self, inputs: Paths, outputs: Paths) -> None:
+        unknown = (inputs.keys() - set(self.inputs)) | (outputs.keys() - {*self.outputs, METRICS})
+        if unknown or not outputs:
+            raise ValueError(
+                f"{self.name} takes {self.inputs} and writes {self.outputs}, got {sorted(unknown)}"
+            )
+        for name, folder in inputs.items():
+            if not folder.exists():
+                raise InputError(f"{self.name} needs {folder} ({name}), which does not exist")
+
+
+def declare(inputs: str, outputs: str, reads: tuple[str, ...]) -> Callable[[Body], Stage]:
+    """Make a stage of its body; `inputs` and `outputs` are names separated by blanks."""
+
+    def made(body: Body) -> Stage:
+        name = getattr(body, "__name__", "")
+        return Stage(name, tuple(inputs.split()), tuple(outputs.split()), reads, body)
+
+    return made
 
 
 def metrics_file(params: Params, stage: str) -> Path:

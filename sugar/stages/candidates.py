@@ -10,8 +10,8 @@ import numpy as np
 
 from sugar.evaluation.benchmark import Pair
 from sugar.evaluation.evaluate import Candidate, Generate
-from sugar.export import PARTS
-from sugar.fingerprints import network_digest
+from sugar.stages.fingerprints import network_digest
+from sugar.stages.model_folder import PARTS
 
 
 def candidate(
@@ -41,7 +41,7 @@ def candidate(
 
 
 def _opened(folder: Path, sampling: Mapping[str, Any], size: Mapping[str, int], device: str) -> Generate:
-    from sugar.generation import load_pipeline
+    from sugar.stages.model_folder import load_pipeline
 
     pipeline = load_pipeline(folder, device)
     pipeline.set_progress_bar_config(disable=True)

@@ -1,10 +1,13 @@
-"""From trained weights to a folder that `SugarPipeline.from_pretrained` loads."""
+"""A model as a folder for `SugarPipeline.from_pretrained`: written after training, loaded to generate."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
+from typing import Any
+
+from sugar.config import InputError
 
 PARTS = ("vae", "text_encoder", "tokenizer", "scheduler", "dino", "clip")
 INDEX = "model_index.json"
@@ -32,3 +35,27 @@ def export_pipeline(folder: Path, base: str, dino: str, clip: str) -> None:
         os.replace(fresh / part, folder / part)
     os.replace(fresh / INDEX, folder / INDEX)
     shutil.rmtree(fresh)
+
+
+def load_pipeline(folder: Path, device: str) -> Any:
+    """The `SugarPipeline` of a folder, on a device, quiet.
+
+    Raises:
+        InputError: the folder is missing or not a SugarPipeline.
+    """
+    import torch
+
+    from sugar.encoders.loading import resolve_device
+    from sugar.pipeline import SugarPipeline
+
+    if not (folder / "model_index.json").is_file():
+        raise InputError(f"{folder}: must be a SugarPipeline folder (model_index.json and its networks)")
+    where = resolve_device(device)
+    dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
+    try:
+        pipeline = SugarPipeline.from_pretrained(folder, torch_dtype=dtype)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{folder}: cannot be loaded as a SugarPipeline: {reason}") from error
+    pipeline.set_progress_bar_config(disable=None)
+    return pipeline.to(where)

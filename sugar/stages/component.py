@@ -85,8 +85,8 @@ def run_component(
         inputs, outputs: declared name -> artifact (`dsl.Dataset`, `dsl.Model`, ...).
         figures: a `dsl.Metrics` artifact.
     """
-    from sugar.stage import METRICS
     from sugar.stages import STAGES
+    from sugar.stages.stage import METRICS
 
     params = stage_params(settings)
     folders = {name: Path(artifact.path) for name, artifact in outputs.items()}

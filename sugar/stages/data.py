@@ -1,0 +1,189 @@
+"""From subjects and clips to latents: source, synthesize, ingest, validate, encode."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sugar.config import Params
+from sugar.stages.stage import Paths, StageFailure, declare
+
+if TYPE_CHECKING:
+    from sugar.tracking import Tracker
+
+VIDEO = ("seed", "video")
+FILTER_NETWORKS = (
+    "networks.dino",
+    "networks.clip",
+    "networks.segmentation",
+    "networks.flow",
+    "networks.device",
+)
+
+
+@declare("", "subjects", ("seed", "video.height_px", "video.width_px", "source"))
+def source(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
+    """Gather labelled pictures of subjects: drawn, or the photos of a folder."""
+    from sugar.data.shard_pool import Skips
+    from sugar.synthesis.dataset import source_dataset
+    from sugar.synthesis.sourcing import folder_subjects, sprite_subjects
+
+    settings, skips = params.source, Skips()
+    if settings.kind == "sprites":
+        size_px = min(params.video.height_px, params.video.width_px)
+        subjects = sprite_subjects(settings.num_subjects, params.seed, size_px)
+    else:
+        subjects = folder_subjects(
+            params.given(str(settings.folder)),
+            seed=params.seed,
+            max_subjects=settings.num_subjects,
+            min_side_px=settings.min_side_px,
+            max_pixels=settings.max_pixels,
+            on_skip=skips.add,
+        )
+    return source_dataset(outputs["subjects"], subjects, skips)
+
+
+@declare("subjects", "synthetic", (*VIDEO, *FILTER_NETWORKS, "synthesize"))
+def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
+    """Make customised image-video-text triplets from the subjects (SUGAR section 3.1)."""
+    from sugar.stages.scoring import networks_digest, scorers
+    from sugar.synthesis.dataset import synthesize_dataset
+    from sugar.synthesis.shard import SynthesisRecipe
+
+    settings, video = params.synthesize, params.video
+    recipe = SynthesisRecipe(
+        seed=params.seed,
+        fps=video.fps,
+        num_frames=video.num_frames,
+        height_px=video.height_px,
+        width_px=video.width_px,
+        prompts_per_subject=settings.prompts_per_subject,
+        customize=settings.customize,
+        expand=settings.expand,
+        animate=settings.animate,
+        segmentation=params.networks.segmentation.kind,
+    )
+    make_cut, make_score, judge = scorers(params, settings.filters)
+    figures = synthesize_dataset(
+        inputs["subjects"],
+        outputs["synthetic"],
+        recipe,
+        make_cut=make_cut,
+        make_score=make_score,
+        networks_digest=networks_digest(params),
+        judge=judge,
+        shard_size=settings.shard_size,
+        num_workers=settings.num_workers,
+    )
+    tracker.log_artifacts(outputs["synthetic"] / "report")
+    return figures
+
+
+@declare("", "real", (*VIDEO, *FILTER_NETWORKS, "ingest"))
+def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
+    """Cut real clips into triplets; the identity image comes from a random frame (SUGAR section 3.2)."""
+    from sugar.ingest.clips import FolderClips, SpriteClips
+    from sugar.ingest.dataset import ingest_dataset
+    from sugar.ingest.shard import IngestRecipe
+    from sugar.stages.scoring import networks_digest, scorers
+
+    settings, video = params.ingest, params.video
+    size = {"num_frames": video.num_frames, "height_px": video.height_px, "width_px": video.width_px}
+    if settings.kind == "sprites":
+        clips = SpriteClips(settings.num_clips, params.seed, settings.styled_share, fps=video.fps, **size)
+    else:
+        clips = FolderClips(params.given(str(settings.folder)), params.seed, settings.num_clips)
+    recipe = IngestRecipe(
+        seed=params.seed,
+        fps=video.fps,
+        **size,
+        max_windows=1 if settings.kind == "sprites" else settings.max_windows,
+        min_side_px=settings.min_side_px,
+        max_seconds=settings.max_seconds,
+        min_mask_area=settings.min_mask_area,
+        max_mask_area=settings.max_mask_area,
+        segmentation=params.networks.segmentation.kind,
+    )
+    make_cut, make_score, judge = scorers(params, settings.filters)
+    figures = ingest_dataset(
+        outputs["real"],
+        clips,
+        recipe,
+        make_cut=make_cut,
+        make_score=make_score,
+        networks_digest=networks_digest(params),
+        judge=judge,
+        shard_size=settings.shard_size,
+        num_workers=settings.num_workers,
+    )
+    tracker.log_artifacts(outputs["real"] / "report")
+    return figures
+
+
+@declare("synthetic real", "gate", ("validate",))
+def validate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
+    """Check both manifests; a failing gate stops the run."""
+    from sugar.data.gate import GateBounds
+    from sugar.stages.gating import check_datasets
+
+    settings = params.validate_
+    bounds = {
+        "real": GateBounds(
+            source="real",
+            min_rows=settings.min_rows.real,
+            min_acceptance=settings.min_acceptance.real,
+            max_noun_share=settings.max_noun_share,
+        ),
+        "synthetic": GateBounds(
+            source="synthetic",
+            min_rows=settings.min_rows.synthetic,
+            min_acceptance=settings.min_acceptance.synthetic,
+            max_noun_share=settings.max_noun_share,
+            max_style_share=settings.max_style_share,
+        ),
+    }
+    results = check_datasets(inputs, bounds, outputs["gate"])
+    tracker.log_artifacts(outputs["gate"])
+    failures = [f"{name}: {failure}" for name, result in results.items() for failure in result.failures]
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise StageFailure(f"{failures[0]}{more}; see {outputs['gate'] / 'index.html'}")
+    figures: dict[str, float] = {"failures": len(failures)}
+    for name, result in results.items():
+        figures |= {f"{name}_{key}": value for key, value in result.statistics.items()}
+    return figures
+
+
+@declare(
+    "synthetic real gate",
+    "latents_real latents_synthetic",
+    ("networks.base", "networks.dino", "networks.clip", "networks.device", "encode"),
+)
+def encode(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
+    """Write the latent caches of the accepted triplets, of the datasets that are among the inputs."""
+    from sugar.stages.encoding import Networks, encode_dataset
+    from sugar.stages.gating import require_passed
+
+    settings = params.encode
+    datasets = {name: inputs[name] for name in ("real", "synthetic") if name in inputs}
+    if "gate" in inputs:
+        require_passed(inputs["gate"], datasets)
+    networks = Networks(
+        base=params.network("base"),
+        dino=params.network("dino"),
+        clip=params.network("clip"),
+        device=params.networks.device,
+        dtype=settings.dtype,
+    )
+    figures: dict[str, float] = {}
+    for name, folder in datasets.items():
+        counts = encode_dataset(
+            folder,
+            outputs[f"latents_{name}"],
+            networks,
+            batch_size=settings.batch_size,
+            shard_size=settings.shard_size,
+            held_out_fraction=settings.held_out_fraction,
+        )
+        figures |= {f"{name}_{key}": value for key, value in counts.items()}
+    return figures

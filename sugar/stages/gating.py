@@ -1,0 +1,73 @@
+"""The verdict over both datasets: written, shown as a page, and asked for before anything is encoded."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from sugar.config import InputError
+from sugar.data.atomic import write_bytes_atomic, write_json_atomic
+from sugar.data.gate import GateBounds, GateResult, run_gate
+from sugar.data.manifest import dataset_digest
+
+VERDICT = "verdict.json"
+
+
+def check_datasets(
+    datasets: Mapping[str, Path], bounds: Mapping[str, GateBounds], output: Path
+) -> dict[str, GateResult]:
+    """Run the gate over each dataset; writes Data Docs, `index.html` and, last, the verdict.
+
+    Args:
+        datasets, bounds: name ("real", "synthetic") -> folder, what it must meet.
+        output: folder; `NAME/index.html` are the Data Docs.
+    """
+    (output / VERDICT).unlink(missing_ok=True)
+    results = {name: run_gate(folder, bounds[name], output / name) for name, folder in datasets.items()}
+    write_bytes_atomic(output / "index.html", _page(results).encode())
+    verdict = {
+        name: {
+            "success": result.success,
+            "failures": list(result.failures),
+            "statistics": dict(result.statistics),
+            "digest": dataset_digest(datasets[name]),
+        }
+        for name, result in results.items()
+    }
+    write_json_atomic(output / VERDICT, verdict)
+    return results
+
+
+def read_verdict(gate: Path) -> dict[str, dict]:
+    """What `check_datasets` found: name -> success, failures, statistics, digest.
+
+    Raises:
+        InputError: there is no verdict.
+    """
+    if not (gate / VERDICT).is_file():
+        raise InputError(f"{gate / VERDICT}: no such file; run validate first")
+    return json.loads((gate / VERDICT).read_text(encoding="utf-8"))
+
+
+def require_passed(gate: Path, datasets: Mapping[str, Path]) -> None:
+    """Raise InputError unless the gate has passed each dataset as it is now."""
+    verdict = read_verdict(gate)
+    for name, folder in datasets.items():
+        if not verdict[name]["success"]:
+            failures = verdict[name]["failures"]
+            raise InputError(f"{folder} did not pass the gate ({len(failures)} failures): {failures[0]}")
+        if verdict[name]["digest"] != dataset_digest(folder):
+            raise InputError(f"{folder} has changed since it passed the gate; run validate again")
+
+
+def _page(results: Mapping[str, GateResult]) -> str:
+    parts = ["<!doctype html><meta charset='utf-8'><title>Data gate</title><h1>Data gate</h1>"]
+    for name, result in results.items():
+        verdict = "passed" if result.success else f"{len(result.failures)} failures"
+        parts.append(f"<h2><a href='{name}/index.html'>{name}</a>: {verdict}</h2><ul>")
+        parts += [f"<li>{html.escape(failure)}</li>" for failure in result.failures]
+        facts = ", ".join(f"{key} {value:g}" for key, value in result.statistics.items())
+        parts.append(f"</ul><p>{facts}</p>")
+    return "\n".join(parts)
