@@ -423,7 +423,7 @@ class MlflowTracker(Tracker):
                 raise
         version = self.client.create_model_version(
             name,
-            source=f"models:/{model_id}",
+            source=self.client.get_logged_model(model_id).artifact_location,
             run_id=self.run_id,
             model_id=model_id,
             tags={key: str(value) for key, value in (tags or {}).items()},
