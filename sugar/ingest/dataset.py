@@ -7,8 +7,9 @@ from pathlib import Path
 from sugar.data.dataset_report import Judge, publish_dataset
 from sugar.data.scored import Score
 from sugar.data.shard_pool import MakeShard, OnSkip, inputs_digest, run_shards
+from sugar.encoders.segmentation import Segmenter
 from sugar.ingest.clips import Clips, FolderClips
-from sugar.ingest.shard import Cut, IngestRecipe, ingest_shard
+from sugar.ingest.shard import IngestRecipe, ingest_shard
 from sugar.triplet import Triplet
 
 VERSION = 1
@@ -22,7 +23,7 @@ class _Prepare:
     clips: Clips
     clips_per_shard: int
     recipe: IngestRecipe
-    make_cut: Callable[[], Cut]
+    make_cut: Callable[[], Segmenter]
     make_score: Callable[[], Score]
 
     def __call__(self) -> MakeShard:
@@ -40,7 +41,7 @@ def ingest_dataset(
     clips: Clips,
     recipe: IngestRecipe,
     *,
-    make_cut: Callable[[], Cut],
+    make_cut: Callable[[], Segmenter],
     make_score: Callable[[], Score],
     networks_digest: str,
     judge: Judge | None = None,

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -13,18 +12,15 @@ from sugar.data.image_io import BadMedia
 from sugar.data.key_seed import key_seed
 from sugar.data.scored import Score, with_scores
 from sugar.data.shard_pool import OnSkip
+from sugar.encoders.segmentation import NoSubject, Segmenter, motion_prior
 from sugar.ingest.clips import Clip
 from sugar.ingest.windows import Window, read_windows
 from sugar.triplet import Triplet
 
 NUM_STILLS = 3
-"""Random frames of a window that are tried, one after the other, for a cut-out within the bounds."""
-
-
-class Cut(Protocol):
-    """A segmenter: from a picture uint8 [H, W, 3] and a noun to something with `mask` uint8 [H, W]."""
-
-    def __call__(self, image_rgb: np.ndarray, noun: str) -> Any: ...
+"""Random frames of a window that are tried, one after the other, for a good cut-out."""
+SURE_SCORE = 0.4
+"""Score of the segmenter at which no further frame is tried."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +49,7 @@ class IngestRecipe:
 
 
 def ingest_shard(
-    clips: Iterable[Clip], recipe: IngestRecipe, cut: Cut, score: Score, on_skip: OnSkip
+    clips: Iterable[Clip], recipe: IngestRecipe, cut: Segmenter, score: Score, on_skip: OnSkip
 ) -> Iterator[Triplet]:
     """Scored triplets of the clips, in order; what gives none is told to `on_skip` with its reason."""
 
@@ -71,11 +67,11 @@ def ingest_shard(
     return with_scores(triplets(), score, on_skip)
 
 
-def ingest_clip(clip: Clip, recipe: IngestRecipe, cut: Cut, on_skip: OnSkip) -> Iterator[Triplet]:
+def ingest_clip(clip: Clip, recipe: IngestRecipe, cut: Segmenter, on_skip: OnSkip) -> Iterator[Triplet]:
     """One triplet for each window of a clip; the identity image is cut from a random frame of that window.
 
     The paper segments a random frame of the same video (SUGAR section 3.2). A few frames are tried before
-    the window is given up.
+    the window is given up. What moves is told to the segmenter as evidence.
 
     Raises:
         BadMedia: the clip gives no window.
@@ -95,7 +91,7 @@ def ingest_clip(clip: Clip, recipe: IngestRecipe, cut: Cut, on_skip: OnSkip) -> 
         key = clip.key if recipe.max_windows == 1 else f"{clip.key}-w{window.number:02d}"
         try:
             frame, identity = _identity_of(window, orders[window.number], clip.noun, recipe, cut)
-        except BadMedia as bad:
+        except (BadMedia, NoSubject) as bad:
             on_skip(key, bad.reason, str(bad))
             continue
         yield Triplet(
@@ -127,18 +123,30 @@ def _random_frames(clip: Clip, recipe: IngestRecipe, window: int) -> list[int]:
 
 
 def _identity_of(
-    window: Window, order: list[int], noun: str, recipe: IngestRecipe, cut: Cut
+    window: Window, order: list[int], noun: str, recipe: IngestRecipe, cut: Segmenter
 ) -> tuple[int, np.ndarray]:
-    """The first frame in the order whose cut-out is within the bounds; the last one's reason if none is."""
-    refused: BadMedia | None = None
+    """Frame and cut-out: the first in the order that the segmenter is sure of, else the one with the best score.
+
+    Raises:
+        BadMedia, NoSubject: no frame gives a cut-out within the bounds; the reason is the last one's.
+    """
+    refused: BadMedia | NoSubject | None = None
+    best: tuple[float, int, np.ndarray] | None = None
     for frame in order:
         still = window.stills[frame]
         try:
-            mask = cut(still, noun).mask
-            return frame, cut_subject(
-                still, mask, min_area=recipe.min_mask_area, max_area=recipe.max_mask_area
+            found = cut(still, noun, prior_HW=motion_prior(window.frames, frame))
+            identity = cut_subject(
+                still, found.mask, min_area=recipe.min_mask_area, max_area=recipe.max_mask_area
             )
-        except BadMedia as bad:
+        except (BadMedia, NoSubject) as bad:
             refused = bad
-    assert refused is not None
-    raise refused
+            continue
+        if best is None or found.score > best[0]:
+            best = found.score, frame, identity
+        if found.score >= SURE_SCORE:
+            break
+    if best is None:
+        assert refused is not None
+        raise refused
+    return best[1:]

@@ -9,7 +9,8 @@ from sugar.data.dataset_report import Judge, publish_dataset
 from sugar.data.scored import Score
 from sugar.data.shard_pool import MakeShard, OnSkip, Skips, inputs_digest, run_shards
 from sugar.data.subjects import Subject, read_subjects, subjects_manifest, write_subjects
-from sugar.synthesis.shard import Cut, SynthesisRecipe, synthesize_shard
+from sugar.encoders.segmentation import Segmenter
+from sugar.synthesis.shard import SynthesisRecipe, synthesize_shard
 from sugar.triplet import Triplet
 
 VERSION = 1
@@ -45,7 +46,7 @@ class _Prepare:
     subjects: Path
     keys_of_shard: list[list[str]]
     recipe: SynthesisRecipe
-    make_cut: Callable[[], Cut]
+    make_cut: Callable[[], Segmenter]
     make_score: Callable[[], Score]
 
     def __call__(self) -> MakeShard:
@@ -67,7 +68,7 @@ def synthesize_dataset(
     folder: Path | str,
     recipe: SynthesisRecipe,
     *,
-    make_cut: Callable[[], Cut],
+    make_cut: Callable[[], Segmenter],
     make_score: Callable[[], Score],
     networks_digest: str,
     judge: Judge | None = None,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,6 +14,7 @@ from sugar.data.key_seed import key_seed
 from sugar.data.scored import Score, with_scores
 from sugar.data.shard_pool import OnSkip
 from sugar.data.subjects import Subject
+from sugar.encoders.segmentation import NoSubject, Segmenter
 from sugar.sprites import BACKGROUNDS, draw_background, render_clip
 from sugar.synthesis.animate import animate_procedural
 from sugar.synthesis.customize import Customized, customize_procedural
@@ -33,12 +34,6 @@ PHOTO_SIDE_PX = 512
 """Longer side of the photo that a triplet keeps and that the subject is cut from."""
 MIN_CUT_AREA, MAX_CUT_AREA = 0.005, 0.98
 """Share of a photo that a believable cut-out covers."""
-
-
-class Cut(Protocol):
-    """A segmenter: from a picture uint8 [H, W, 3] and a noun to something with `mask` uint8 [H, W]."""
-
-    def __call__(self, image_rgb: np.ndarray, noun: str) -> Any: ...
 
 
 @dataclass(frozen=True)
@@ -83,7 +78,7 @@ class Portrait(NamedTuple):
 
 
 def synthesize_shard(
-    subjects: Iterable[Subject], recipe: SynthesisRecipe, cut: Cut, score: Score, on_skip: OnSkip
+    subjects: Iterable[Subject], recipe: SynthesisRecipe, cut: Segmenter, score: Score, on_skip: OnSkip
 ) -> Iterator[Triplet]:
     """Scored triplets of the subjects, in order; what gives none is told to `on_skip` with its reason."""
 
@@ -91,7 +86,7 @@ def synthesize_shard(
         for subject in subjects:
             try:
                 yield from synthesize_subject(subject, recipe, cut)
-            except BadMedia as bad:
+            except (BadMedia, NoSubject) as bad:
                 on_skip(subject.key, bad.reason, str(bad))
             except InputError:
                 raise
@@ -101,11 +96,11 @@ def synthesize_shard(
     return with_scores(triplets(), score, on_skip)
 
 
-def synthesize_subject(subject: Subject, recipe: SynthesisRecipe, cut: Cut) -> Iterator[Triplet]:
+def synthesize_subject(subject: Subject, recipe: SynthesisRecipe, cut: Segmenter) -> Iterator[Triplet]:
     """The triplets of one subject, a prompt each: customise, expand, animate (SUGAR section 3.1).
 
     Raises:
-        BadMedia: the subject cannot be cut out.
+        BadMedia, NoSubject: the subject cannot be cut out.
     """
     portrait = portrait_of(subject, recipe.seed, cut)
     for number in range(recipe.prompts_per_subject):
@@ -142,14 +137,14 @@ def synthesize_subject(subject: Subject, recipe: SynthesisRecipe, cut: Cut) -> I
         )
 
 
-def portrait_of(subject: Subject, seed: int, cut: Cut) -> Portrait:
+def portrait_of(subject: Subject, seed: int, cut: Segmenter) -> Portrait:
     """Photo and cut-out of a subject.
 
     A picture with alpha is a cut-out already: its photo is the subject standing still in some place. Of a
     photo the segmenter cuts the subject.
 
     Raises:
-        BadMedia: nothing is visible, or the mask covers too little or too much to be believed.
+        BadMedia, NoSubject: nothing is visible, or the mask covers too little or too much to be believed.
     """
     if subject.image.shape[2] == 4:
         identity = fit_within(subject.image, PHOTO_SIDE_PX)
