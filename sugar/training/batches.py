@@ -62,9 +62,9 @@ class Batch:
 
 
 def cache_digest(cache: LatentCache) -> str:
-    """SHA-256 over what a cache holds: its description and the keys in order."""
-    described = json.dumps(cache.meta, sort_keys=True, default=str)
-    return hashlib.sha256("\n".join([described, *cache.keys]).encode()).hexdigest()
+    """SHA-256 over what a cache holds: its description, the samples in order, which are held out."""
+    about = [cache.meta, cache.keys, cache.digests, list(map(int, cache.held_out_indices))]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 class Batches:
@@ -94,10 +94,10 @@ class Batches:
         self._caches, self._probabilities = dict(caches), dict(probabilities)
         self._seed, self._global_batch = seed, global_batch
         self._num_train_timesteps, self._drop = num_train_timesteps, dict(drop)
-        self._train = {source: list(cache.train_indices) for source, cache in caches.items()}
-        self._held_out = {source: list(cache.held_out_indices) for source, cache in caches.items()}
+        self._train = {source: cache.train_indices for source, cache in caches.items()}
+        self._held_out = {source: cache.held_out_indices for source, cache in caches.items()}
         for source, indices in self._train.items():
-            if not indices:
+            if not len(indices):
                 raise InputError(f"latent cache {source!r}: no training samples")
         factors = {source: float(cache.meta["vae_scaling_factor"]) for source, cache in caches.items()}
         if len(set(factors.values())) != 1:
@@ -108,24 +108,26 @@ class Batches:
         """The samples of some slots of a step's global batch."""
         sizes = {source: len(indices) for source, indices in self._train.items()}
         drawn = batch_indices(self._seed, step, self._global_batch, sizes, self._probabilities)
-        samples = [(source, self._train[source][index]) for source, index in (drawn[slot] for slot in slots)]
+        samples = [
+            (source, int(self._train[source][index])) for source, index in (drawn[slot] for slot in slots)
+        ]
         return self._assemble(samples, step, slots, "")
 
     def held_out_batches(
         self, source: str, limit: int, micro_batch: int, rank: int, ranks: int
     ) -> Iterator[Batch]:
-        """Held-out samples with noise and timesteps that never change, this rank's share; all conditions kept.
+        """Held-out samples with noise and timesteps that never change, this rank's share; nothing is dropped.
 
         The number of samples is rounded up to whole micro-batches on every rank, repeating samples (each time
         with other noise), so that all ranks make the same number of passes.
         """
         held_out = self._held_out[source]
-        if not held_out:
+        if not len(held_out):
             return
         stride = micro_batch * ranks
         for first in range(0, min(limit, len(held_out)), stride):
             slots = range(first + rank * micro_batch, first + (rank + 1) * micro_batch)
-            samples = [(source, held_out[slot % len(held_out)]) for slot in slots]
+            samples = [(source, int(held_out[slot % len(held_out)])) for slot in slots]
             yield self._assemble(samples, 0, slots, f"held_out_{source}_", drop=False)
 
     def _assemble(

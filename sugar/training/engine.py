@@ -1,9 +1,9 @@
 """DeepSpeed behind a small face: ZeRO 0-3, fp32 or bf16, CPU or CUDA, one process or many.
 
 The only module that imports deepspeed. What the rest of the room needs of a sharded optimizer is said in one
-notion, the *fragment*: a contiguous piece of a flattened parameter whose fp32 master weights live on this rank.
-Every ZeRO stage is a list of fragments over a list of flat tensors, so EMA, checkpoints and exports are written
-once and do not know the stage or the number of processes.
+notion, the *fragment*: a contiguous piece of a flattened parameter whose fp32 master weights live on this
+rank. Every ZeRO stage is a list of fragments over a list of flat tensors, so EMA, checkpoints and exports are
+written once and do not know the stage or the number of processes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class StepResult:
 
 
 class _GuardedAdamW(torch.optim.AdamW):
-    """AdamW that clips by global norm and skips a non-finite gradient: what ZeRO does itself from stage 1 on."""
+    """AdamW that clips by global norm and skips a non-finite gradient: what ZeRO 1 to 3 do themselves."""
 
     max_norm: float | None = None
     applied = True
@@ -203,7 +203,7 @@ class Engine:
             config["offload_optimizer"] = {"device": "cpu", "pin_memory": self.device.type == "cuda"}
         return config
 
-    # ---- the step -------------------------------------------------------------------------------------------
+    # ---- the step ---------------------------------------------------------------------------------------
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module's forward pass."""
@@ -229,7 +229,7 @@ class Engine:
             norm = float(self._engine.get_global_grad_norm() or 0.0)
         return StepResult(applied, norm if applied else float("nan"))
 
-    # ---- the fp32 state of this rank ------------------------------------------------------------------------
+    # ---- the fp32 state of this rank --------------------------------------------------------------------
 
     def _optimizer_tensors(self) -> list[Tensor]:
         """The flat fp32 tensors that AdamW updates on this rank, and by which it keys its state."""
@@ -297,7 +297,7 @@ class Engine:
 
     @contextlib.contextmanager
     def weights(self, flats: Sequence[Tensor]) -> Iterator[nn.Module]:
-        """The module in eval mode with other weights (EMA's) for a while; then exactly its own again. Collective.
+        """The module in eval mode with other weights (EMA's) for a while, then with its own. Collective.
 
         Under ZeRO-3 a forward pass is collective too: all ranks must make the same ones.
         """
@@ -328,7 +328,7 @@ class Engine:
                 found[name] = parameters[name].detach().to("cpu", copy=True)
         return found
 
-    # ---- agreement between ranks ----------------------------------------------------------------------------
+    # ---- agreement between ranks ------------------------------------------------------------------------
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         """The sum of a small CPU tensor over all ranks. Collective."""

@@ -46,7 +46,7 @@ def loss_groups(batch: Batch, num_train_timesteps: int) -> dict[str, Tensor]:
 
 
 class Window:
-    """Sums and counts since the last log line, as float64 `[2, names]` on the CPU: exact to store and to restore."""
+    """Sums and counts since the last log line, float64 `[2, names]` on the CPU, stored exactly."""
 
     def __init__(self, values: Sequence[Sequence[float]] | None = None) -> None:
         self.values = torch.zeros(2, len(NAMES), dtype=torch.float64)

@@ -15,9 +15,9 @@ PRECISIONS = ("fp32", "bf16")
 # What may change between the start of a run and its continuation: none of it moves the result by more than
 # the rounding of another summation order.
 FREE_FIELDS = frozenset(
-    "init_from scheduler output checkpoints real_latents synthetic_latents zero_stage num_processes micro_batch "
-    "offload_optimizer gradient_checkpointing checkpoint_every keep_checkpoints log_every sample_every "
-    "held_out_every held_out_samples max_bad_steps device".split()
+    "init_from scheduler output checkpoints real_latents synthetic_latents zero_stage num_processes "
+    "micro_batch offload_optimizer gradient_checkpointing checkpoint_every keep_checkpoints log_every "
+    "sample_every held_out_every held_out_samples max_bad_steps device".split()
 )
 
 
@@ -27,7 +27,7 @@ class TrainingJob:
 
     Args:
         phase: name of the phase, also of its folder below `checkpoints`.
-        init_from: folder or hub id of a pipeline (its `transformer` subfolder is read: SUGAR's or CogVideoX's),
+        init_from: folder or hub id of a pipeline (its subfolder `transformer`: SUGAR's or CogVideoX's),
             or of a transformer alone.
         scheduler: folder or hub id with the noise schedule in subfolder `scheduler`.
         output: folder that receives `transformer`, `transformer_raw`, `frozen.json`, `history.csv`,
@@ -38,7 +38,7 @@ class TrainingJob:
         frozen_fraction: share of the blocks that keep their weights, 0..1.
         steps: optimizer steps; 0 exports the start.
         trainable: prefixes of the parameter names that train; empty: all that are not frozen.
-        attention_design: letter, or a table group -> groups read; used where `init_from` is a CogVideoX.
+        attention_design: letter or table group -> groups; None: what `init_from` has, "b" for a CogVideoX.
         drop_dino, drop_clip, drop_text: probabilities of dropping a condition, independent.
         global_batch: samples a step over all processes; micro_batch: samples a process and forward pass.
         learning_rate: peak of the schedule; warmup_steps: linear rise to it.
@@ -63,7 +63,7 @@ class TrainingJob:
     steps: int = 700
     trainable: tuple[str, ...] = ()
     seed: int = 0
-    attention_design: str | Mapping[str, Sequence[str]] = "b"
+    attention_design: str | Mapping[str, Sequence[str]] | None = None
     projection_hidden: int | None = None
     drop_dino: float = 0.5
     drop_clip: float = 0.2
@@ -96,8 +96,8 @@ class TrainingJob:
         object.__setattr__(self, "trainable", tuple(self.trainable))
         share = "synthetic_probability frozen_fraction drop_dino drop_clip drop_text".split()
         at_least_1 = (
-            "num_processes global_batch micro_batch checkpoint_every keep_checkpoints log_every held_out_every "
-            "held_out_samples max_bad_steps"
+            "num_processes global_batch micro_batch checkpoint_every keep_checkpoints log_every "
+            "held_out_every held_out_samples max_bad_steps"
         ).split()
         checks = [(key, 0 <= getattr(self, key) <= 1, "within 0..1") for key in share]
         checks += [(key, getattr(self, key) >= 1, ">= 1") for key in at_least_1]

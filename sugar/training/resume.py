@@ -1,4 +1,4 @@
-"""Which run a folder belongs to, where it continues, and whether it is done already."""
+"""Which run a folder belongs to, and where it continues."""
 
 from __future__ import annotations
 
@@ -6,28 +6,23 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from diffusers import ModelMixin
 
 from sugar.config import InputError
 from sugar.training.checkpoint import CheckpointStore
-from sugar.training.frozen import digests, verify_frozen
+from sugar.training.frozen import digests
 from sugar.training.job import TrainingJob
 
 logger = logging.getLogger(__name__)
 
-COMPLETION = "training.json"
 
-
-def run_identity(
-    job: TrainingJob, start_weights: Mapping[str, Tensor], data_digests: Mapping[str, str]
-) -> dict[str, Any]:
-    """What decides the result of a run: the job's values, the weights it starts from, the samples it reads."""
-    listed = json.dumps(digests(start_weights.items()), sort_keys=True)
-    start = hashlib.sha256(listed.encode()).hexdigest()
-    return {**job.fingerprint(), "start_weights": start, **{f"data_{k}": v for k, v in data_digests.items()}}
+def run_identity(job: TrainingJob, model: ModelMixin, data_digests: Mapping[str, str]) -> dict[str, Any]:
+    """What decides a run's result: the job's values, the model it starts from, the samples it reads."""
+    listed = [model.to_json_string(), digests(model.state_dict().items())]  # type: ignore[attr-defined]
+    start = hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+    return {**job.fingerprint(), "start_model": start, **{f"data_{k}": v for k, v in data_digests.items()}}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -35,22 +30,10 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} was {old.get(key)!r} and is {new.get(key)!r}" for key in keys)
 
 
-def finished_metrics(output: Path, identity: Mapping[str, Any]) -> dict[str, float] | None:
-    """The metrics of a run that was completed with this identity and whose weights are in `output`; else None."""
-    file = output / COMPLETION
-    if not file.is_file() or not (output / "transformer" / "config.json").is_file():
-        return None
-    about = json.loads(file.read_text())
-    if about["identity"] != json.loads(json.dumps(identity)):
-        return None
-    verify_frozen(output)
-    return about["metrics"]
-
-
 def resume_point(store: CheckpointStore, identity: Mapping[str, Any]) -> tuple[int, dict[str, Any]] | None:
     """Step and record of the checkpoint to continue from; None to begin. Rank 0 alone; it tidies the folder.
 
-    The checkpoints of another run that was finished give way; those of one that was not are never overwritten.
+    Checkpoints of another run that was finished give way; those of one that was not are never overwritten.
 
     Raises:
         InputError: the newest intact checkpoint belongs to another, unfinished run, or none is intact.

@@ -18,16 +18,17 @@ def load_start(
     *,
     dino_dim: int,
     clip_dim: int,
-    attention_design: str | Mapping[str, Sequence[str]] = "b",
+    attention_design: str | Mapping[str, Sequence[str]] | None = None,
     projection_hidden: int | None = None,
     seed: int = 0,
 ) -> SugarTransformer3DModel:
     """The fp32 transformer of a SUGAR export, or of a CogVideoX with new image projections drawn from `seed`.
 
     Args:
-        init_from: folder or hub id of a pipeline or of a transformer; a folder with a `transformer` in it counts
-            as a pipeline.
+        init_from: folder or hub id of a pipeline or of a transformer; a folder with a `transformer` in it is
+            a pipeline.
         dino_dim, clip_dim: widths of the image tokens in the latent cache.
+        attention_design: letter or table; None: what the SUGAR export has, "b" for a CogVideoX.
 
     Raises:
         InputError: nothing to load there, or a SUGAR model of another attention design or token width.
@@ -37,13 +38,12 @@ def load_start(
         config: Any = SugarTransformer3DModel.load_config(str(init_from), subfolder=subfolder)
     except (OSError, ValueError) as error:
         raise InputError(f"{init_from}: no transformer to start from: {error}") from error
-    table = (
-        attention_design
-        if isinstance(attention_design, str)
-        else {k: list(v) for k, v in attention_design.items()}
-    )
+    table: Any = attention_design
+    if isinstance(attention_design, Mapping):
+        table = {group: list(read) for group, read in attention_design.items()}
     if config.get("_class_name") == "SugarTransformer3DModel":
-        wanted = {"dino_dim": dino_dim, "clip_dim": clip_dim, "attention_design": table}
+        wanted = {"dino_dim": dino_dim, "clip_dim": clip_dim}
+        wanted |= {} if table is None else {"attention_design": table}
         for key, value in wanted.items():
             if config.get(key) != value:
                 raise InputError(f"{init_from}: {key} is {config.get(key)!r}, this training needs {value!r}")
@@ -56,7 +56,7 @@ def load_start(
             init_from,
             dino_dim=dino_dim,
             clip_dim=clip_dim,
-            attention_design=table,
+            attention_design="b" if table is None else table,
             projection_hidden=projection_hidden,
             torch_dtype=torch.float32,
         )
@@ -85,6 +85,18 @@ def choose_trainable(model: nn.Module, frozen_fraction: float, trainable: Sequen
 
 
 def fixed_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Everything in the state dictionary that training does not change, as copies: frozen weights, buffers."""
+    """Copies of all in the state dictionary that training does not change: frozen weights, buffers."""
     trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {name: t.detach().clone() for name, t in model.state_dict().items() if name not in trainable}
+
+
+def load_export(folder: Path) -> SugarTransformer3DModel:
+    """The fp32 model in an exported `transformer` folder, whole or not at all.
+
+    Raises:
+        InputError: nothing to load there.
+    """
+    try:
+        return SugarTransformer3DModel.from_pretrained(str(folder), torch_dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder}: no exported transformer: {error}") from error

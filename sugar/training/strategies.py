@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sugar.config import InputError
 
@@ -92,7 +93,7 @@ def resolve_strategy(
     name: str,
     steps: Sequence[int],
     mix_probability: float | None = None,
-    custom: Sequence[Mapping[str, float]] | None = None,
+    custom: Sequence[Mapping[str, Any]] | None = None,
 ) -> Strategy:
     """The strategy that a configuration names, with its step counts.
 
@@ -100,7 +101,7 @@ def resolve_strategy(
         name: a key of `STRATEGIES`, or "custom".
         steps: optimizer steps of stage 1 and stage 2; "mix" runs their sum as one phase.
         mix_probability: the paper's p for "mix"; None: 0.5.
-        custom: for "custom": a mapping a phase with the fields of `Phase`; `name` and `steps` may be left out.
+        custom: for "custom": the fields of each `Phase`; `name` and `steps` may be left out.
 
     Raises:
         InputError: unknown name, or values out of range.
@@ -108,10 +109,10 @@ def resolve_strategy(
     if name == "custom":
         if not custom:
             raise InputError("strategy.custom must list the phases when strategy.name is custom, got nothing")
-        phases = [
-            Phase(**{"name": f"stage{i + 1}", "steps": steps[min(i, len(steps) - 1)], **row})  # type: ignore[arg-type]
-            for i, row in enumerate(custom)
-        ]
+        phases = []
+        for i, row in enumerate(custom):
+            fields: dict[str, Any] = {"name": f"stage{i + 1}", "steps": steps[min(i, len(steps) - 1)], **row}
+            phases.append(Phase(**fields))
         return Strategy("custom", tuple(phases))
     if name not in STRATEGIES:
         raise InputError(f"strategy.name must be one of {', '.join(STRATEGIES)}, custom, got {name!r}")
@@ -134,7 +135,8 @@ def stage_phase(strategy: Strategy, stage: int) -> Phase:
     """
     if len(strategy.phases) > 2:
         raise InputError(
-            f"strategy {strategy.name!r}: pretrain and finetune run a phase each, got {len(strategy.phases)} phases"
+            f"strategy {strategy.name!r}: pretrain and finetune run a phase each, "
+            f"got {len(strategy.phases)} phases"
         )
     if len(strategy.phases) == 2:
         return strategy.phases[stage - 1]

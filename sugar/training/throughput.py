@@ -6,8 +6,14 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from sugar.model.attention import GROUPS, AttentionDesign
+from sugar.model.attention import GROUPS, VIDEO_SIDE, AttentionDesign
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from sugar.model.transformer import SugarTransformer3DModel
 
 
 @dataclass(frozen=True)
@@ -34,10 +40,10 @@ def step_flops(
 ) -> StepFlops:
     """The blocks' matrix products for one sample; embeddings, norms and modulations are left out (below 2 %).
 
-    A block has `12 width^2` weights that meet every token, so `2 * 12 * width^2 * L` operations, and attention
-    has `4 * width` operations for each pair (query, key that it reads). Backward costs twice the forward; for a
-    frozen block once plus attention's twice, because no gradient of the weights is made, yet one has to cross
-    it to the image projections. Recomputation under checkpointing adds one forward.
+    A block has `12 width^2` weights that meet every token, so `2 * 12 * width^2 * L` operations, and
+    attention has `4 * width` operations for each pair (query, key that it reads). Backward costs twice the
+    forward; for a frozen block once plus attention's twice, because no gradient of the weights is made, yet
+    one has to cross it to the image projections. Recomputation under checkpointing adds one forward.
 
     Args:
         width: of the transformer; lengths: token group -> tokens.
@@ -53,16 +59,41 @@ def step_flops(
     return StepFlops(forward, backward + (forward if checkpointing else 0.0))
 
 
+def token_lengths(sample: Mapping[str, Tensor], patch_size: int) -> dict[str, int]:
+    """Token group -> tokens of a sample of a latent cache."""
+    frames, _, height, width = sample["mean"].shape
+    frame = (height // patch_size) * (width // patch_size)
+    lengths = {name: sample[name].shape[0] for name in ("dino", "clip", "text")}
+    return {**lengths, "first_frame": frame, "other_frames": (frames - 1) * frame}
+
+
+def model_flops(
+    model: SugarTransformer3DModel, lengths: Mapping[str, int], *, checkpointing: bool = False
+) -> StepFlops:
+    """`step_flops` of a model whose `requires_grad` is set."""
+    blocks = model.transformer_blocks
+    return step_flops(
+        width=model.config.num_attention_heads * model.config.attention_head_dim,
+        num_blocks=len(blocks),
+        lengths=lengths,
+        design=model.design,
+        frozen_blocks=sum(not any(p.requires_grad for p in block.parameters()) for block in blocks),
+        checkpointing=checkpointing,
+    )
+
+
 class Meter:
     """Times of the steps since the last reading; what happens between steps does not count.
 
     Args:
-        samples_per_step, tokens_per_step: over all processes.
-        flops_per_step: over all processes.
+        global_batch: samples a step over all processes.
+        lengths: token group -> tokens of a sample.
+        flops: operations a sample and step.
     """
 
-    def __init__(self, samples_per_step: int, tokens_per_step: int, flops_per_step: float) -> None:
-        self._samples, self._tokens, self._flops = samples_per_step, tokens_per_step, flops_per_step
+    def __init__(self, global_batch: int, lengths: Mapping[str, int], flops: float) -> None:
+        self._samples, self._flops = global_batch, global_batch * flops
+        self._tokens = global_batch * sum(lengths[group] for group in VIDEO_SIDE)
         self.total_seconds = self.total_waiting = 0.0
         self.total_steps = 0
         self._seconds = self._waiting = 0.0

@@ -6,12 +6,11 @@ had never stopped; nothing has to be asked for (see `resume`, `checkpoint`, `bat
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
-import os
 import resource
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,27 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from sugar.data.atomic import write_json_atomic
+from sugar.data.atomic import StageLock
 from sugar.data.latents import LatentCache
 from sugar.data.sampling import slot_seed
-from sugar.diffusion.objective import diffusion_loss, training_target
 from sugar.training.batches import SOURCES, Batch, Batches, Prefetcher, cache_digest, rank_slots
-from sugar.training.checkpoint import CheckpointStore, State, export_weights, read_weights
+from sugar.training.checkpoint import CheckpointStore, State, export_weights
+from sugar.training.denoise import (
+    attention_kernels,
+    denoising_loss,
+    learning_rate_at,
+    load_noise_schedule,
+)
 from sugar.training.ema import Ema
 from sugar.training.engine import MOMENTS, Engine, StepResult, choose_device
-from sugar.training.frozen import changed_tensors, digests
-from sugar.training.history import Window, write_rows
+from sugar.training.frozen import digests
+from sugar.training.history import Window
 from sugar.training.job import TrainingJob
-from sugar.training.resume import COMPLETION, finished_metrics, resume_point, run_identity
+from sugar.training.output import finished_metrics, write_output
+from sugar.training.resume import resume_point, run_identity
 from sugar.training.signals import Preempted, StopRequest
 from sugar.training.start import choose_trainable, fixed_tensors, load_start
-from sugar.training.throughput import Meter, step_flops
+from sugar.training.throughput import Meter, model_flops, token_lengths
 
 logger = logging.getLogger(__name__)
 
@@ -45,35 +50,6 @@ HISTORY_COLUMNS = ("loss", "loss_real", "loss_synthetic", "grad_norm")
 
 class TrainingDiverged(RuntimeError):
     """Too many steps in a row had a non-finite gradient; the last good checkpoint is kept."""
-
-
-def learning_rate_at(step: int, *, peak: float, schedule: str, warmup_steps: int, steps: int) -> float:
-    """The learning rate of a step, counted from 0: a linear rise over `warmup_steps`, then the schedule to 0.
-
-    "cosine": `peak * (1 + cos(pi * t)) / 2`, "linear": `peak * (1 - t)`, "constant": `peak`, with t the share
-    of the steps after the warm-up.
-    """
-    if step < warmup_steps:
-        return peak * (step + 1) / warmup_steps
-    t = (step - warmup_steps) / max(1, steps - warmup_steps)
-    return peak * {"constant": 1.0, "linear": 1 - t, "cosine": (1 + math.cos(math.pi * t)) / 2}[schedule]
-
-
-def denoising_loss(denoise: Callable[..., Any], scheduler: Any, batch: Batch, dtype: torch.dtype) -> Tensor:
-    """Loss of every sample, float32 `[B]`, for a batch on the model's device."""
-    noisy, target = training_target(scheduler, batch.latents, batch.noise, batch.timesteps)
-    prediction = denoise(
-        noisy.to(dtype),
-        batch.tokens["text"].to(dtype),
-        batch.timesteps,
-        dino_tokens=batch.tokens["dino"].to(dtype),
-        clip_tokens=batch.tokens["clip"].to(dtype),
-        dino_keep=batch.keep["dino"],
-        clip_keep=batch.keep["clip"],
-        text_keep=batch.keep["text"],
-        return_dict=False,
-    )[0]
-    return diffusion_loss(prediction, target)
 
 
 def train(job: TrainingJob, log: Log | None = None, sample: Sample | None = None) -> dict[str, float]:
@@ -100,8 +76,12 @@ def train(job: TrainingJob, log: Log | None = None, sample: Sample | None = None
     if trainer.finished is not None:
         logger.info("%s: complete already", job.output)
         return trainer.finished
+    alone = (
+        StageLock(trainer.store.folder, job.phase) if trainer.engine.rank == 0 else contextlib.nullcontext()
+    )
     try:
-        with StopRequest() as stop:
+        with alone, StopRequest() as stop:
+            trainer.resume()
             return trainer.run(stop)
     finally:
         trainer.close()
@@ -126,12 +106,12 @@ class Trainer:
             seed=job.seed,
         )
         self.identity = run_identity(
-            job, model.state_dict(), {source: cache_digest(cache) for source, cache in self.caches.items()}
+            job, model, {source: cache_digest(cache) for source, cache in self.caches.items()}
         )
         self.finished = finished_metrics(self.output, self.identity)
         if self.finished is not None:
             return
-        self.scheduler = _load_noise_schedule(job.scheduler)
+        self.scheduler = load_noise_schedule(job.scheduler)
         self.num_train_timesteps = int(self.scheduler.config.num_train_timesteps)
         self.batches = Batches(
             self.caches,
@@ -142,10 +122,11 @@ class Trainer:
             drop={"dino": job.drop_dino, "clip": job.drop_clip, "text": job.drop_text},
         )
         self._prepare_engine(model)
-        self.meter = self._make_meter(model, example)
+        self.lengths = token_lengths(example, model.config.patch_size)
+        flops = model_flops(model, self.lengths, checkpointing=job.gradient_checkpointing)
+        self.meter = Meter(job.global_batch, self.lengths, flops.total)
         self.window, self.history, self.held_out_history = Window(), [], []
         self.skipped = self.bad_in_a_row = self.step = 0
-        self._resume()
 
     def _prepare_engine(self, model: Any) -> None:
         job = self.job
@@ -182,31 +163,14 @@ class Trainer:
     def _export(self, folder: Path, trained: Mapping[str, Tensor]) -> None:
         export_weights(folder, self.config_json, {**self.fixed, **trained})
 
-    def _make_meter(self, model: Any, example: Mapping[str, Tensor]) -> Meter:
-        frames, _, height, width = example["mean"].shape
-        patch = model.config.patch_size
-        frame_tokens = (height // patch) * (width // patch)
-        lengths = {name: example[name].shape[0] for name in ("dino", "clip", "text")}
-        lengths |= {"first_frame": frame_tokens, "other_frames": (frames - 1) * frame_tokens}
-        blocks = model.transformer_blocks
-        flops = step_flops(
-            width=model.config.num_attention_heads * model.config.attention_head_dim,
-            num_blocks=len(blocks),
-            lengths=lengths,
-            design=model.design,
-            frozen_blocks=sum(not any(p.requires_grad for p in block.parameters()) for block in blocks),
-            checkpointing=self.job.gradient_checkpointing,
-        )
-        samples = self.job.global_batch
-        return Meter(samples, samples * frames * frame_tokens, samples * flops.total)
-
-    # ---- resume and save ------------------------------------------------------------------------------------
+    # ---- resume and save --------------------------------------------------------------------------------
 
     def _flats(self) -> dict[str, Sequence[Tensor]]:
         moments = {key: self.engine.moments(key) for key in MOMENTS}
         return {"master": self.engine.masters, "ema": self.ema.flats, **moments}
 
-    def _resume(self) -> None:
+    def resume(self) -> None:
+        """Take over the newest checkpoint, if there is one. Collective."""
         found = resume_point(self.store, self.identity) if self.engine.rank == 0 else None
         step = int(self.engine.sum_over_ranks(torch.tensor([0 if found is None else found[0] + 1])))
         if step == 0:
@@ -250,7 +214,7 @@ class Trainer:
         total = self.engine.sum_over_ranks(self.window.values)
         self.window = Window(total.tolist() if self.engine.rank == 0 else None)
 
-    # ---- the loop -------------------------------------------------------------------------------------------
+    # ---- the loop ---------------------------------------------------------------------------------------
 
     def run(self, stop: StopRequest) -> dict[str, float]:
         """Train to the last step, then export."""
@@ -302,7 +266,7 @@ class Trainer:
         torch.manual_seed(slot_seed(job.seed, self.step, engine.rank, "layers"))
         result = StepResult(False, math.nan)
         for batch in micro_batches:
-            loss_B = denoising_loss(engine, self.scheduler, batch.to(engine.device), engine.dtype)
+            loss_B = self._loss(engine, batch)
             engine.backward(loss_B.mean())
             result = engine.step(rate)
             self.window.add_losses(loss_B, batch, self.num_train_timesteps)
@@ -311,6 +275,11 @@ class Trainer:
             if engine.rank == 0:
                 self.window.add("grad_norm", result.grad_norm)
         return result, rate
+
+    def _loss(self, denoise: Callable[..., Any], batch: Batch) -> Tensor:
+        device, dtype = self.engine.device, self.engine.dtype
+        with attention_kernels(device, dtype, sum(self.lengths.values())):
+            return denoising_loss(denoise, self.scheduler, batch.to(device), dtype)
 
     def _count_bad_steps(self, result: StepResult, micro_batches: Sequence[Batch], rate: float) -> None:
         self.bad_in_a_row = 0 if result.applied else self.bad_in_a_row + 1
@@ -324,8 +293,8 @@ class Trainer:
         if self.bad_in_a_row >= self.job.max_bad_steps:
             kept = self.store.steps()
             raise TrainingDiverged(
-                f"{self.job.phase}: {self.bad_in_a_row} steps in a row up to step {self.step} had a non-finite "
-                f"gradient (learning rate {rate:.3g}, samples of the last one {keys[:4]}...); "
+                f"{self.job.phase}: {self.bad_in_a_row} steps in a row up to step {self.step} had a "
+                f"non-finite gradient (learning rate {rate:.3g}, samples of the last one {keys[:4]}...); "
                 f"last checkpoint: {self.store.path(kept[-1]) if kept else 'none'}. "
                 "Lower training.learning_rate, or look at these samples."
             )
@@ -343,7 +312,7 @@ class Trainer:
         self._save_for_good()
         raise Preempted(self.step)
 
-    # ---- what a person watches ------------------------------------------------------------------------------
+    # ---- what a person watches --------------------------------------------------------------------------
 
     def _report(self, rate: float) -> dict[str, str]:
         self._gather_window()
@@ -376,9 +345,7 @@ class Trainer:
                     self.engine.rank,
                     self.engine.world_size,
                 ):
-                    loss_B = denoising_loss(
-                        model, self.scheduler, batch.to(self.engine.device), self.engine.dtype
-                    )
+                    loss_B = self._loss(model, batch)
                     window.add_losses(loss_B, batch, self.num_train_timesteps)
         means = Window(self.engine.sum_over_ranks(window.values).tolist()).means()
         if means:
@@ -395,14 +362,21 @@ class Trainer:
                 self.sample(model, self.step)
         self.engine.barrier()
 
-    # ---- the end --------------------------------------------------------------------------------------------
+    # ---- the end ----------------------------------------------------------------------------------------
 
     def _finish(self) -> dict[str, float]:
         self._save_for_good()
         self._check_frozen(self.engine.whole(list(self.frozen)))
         metrics = self._final_metrics()
         if self.engine.rank == 0:
-            self._write_output(metrics)
+            write_output(
+                self.output,
+                self.store.path(self.step),
+                frozen=self.frozen,
+                history=self.history,
+                held_out_history=self.held_out_history,
+                about={"phase": self.job.phase, "identity": self.identity, "metrics": metrics},
+            )
         self.engine.barrier()
         return metrics
 
@@ -431,34 +405,11 @@ class Trainer:
             metrics["data_wait_share"] = self.meter.total_waiting / seconds
         return {name: float(value) for name, value in metrics.items()}
 
-    def _write_output(self, metrics: Mapping[str, float]) -> None:
-        self.output.mkdir(parents=True, exist_ok=True)
-        (self.output / COMPLETION).unlink(missing_ok=True)
-        for name in ("transformer", "transformer_raw"):
-            fresh = self.output / f".{name}.unfinished"
-            shutil.rmtree(fresh, ignore_errors=True)
-            shutil.copytree(self.store.path(self.step) / name, fresh)
-            shutil.rmtree(self.output / name, ignore_errors=True)
-            os.replace(fresh, self.output / name)
-            if changed := changed_tensors(self.frozen, read_weights(self.output / name)):
-                raise RuntimeError(f"{self.output / name}: frozen tensors changed, the first is {changed[0]}")
-        write_json_atomic(self.output / "frozen.json", self.frozen)
-        write_rows(self.output / "history.csv", self.history)
-        write_rows(self.output / "held_out.csv", self.held_out_history)
-        about = {"phase": self.job.phase, "identity": self.identity, "metrics": metrics}
-        write_json_atomic(self.output / COMPLETION, about)
-
     def close(self) -> None:
         """Let the writer thread end and release the engine."""
         if self.finished is None:
             self.store.join()
             self.engine.close()
-
-
-def _load_noise_schedule(base: str) -> Any:
-    from diffusers import CogVideoXDDIMScheduler
-
-    return CogVideoXDDIMScheduler.from_pretrained(base, subfolder="scheduler")
 
 
 def _peak_gib() -> float:

@@ -1,0 +1,1 @@
+"""Launchers: how a training job becomes processes."""

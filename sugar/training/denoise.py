@@ -1,0 +1,80 @@
+"""What one training step computes: the learning rate, the loss of a batch, the kernels that suit it."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from sugar.config import InputError
+from sugar.diffusion.objective import diffusion_loss, training_target
+from sugar.training.batches import Batch
+
+PLAIN_ATTENTION_TOKENS = 2048
+
+
+def learning_rate_at(step: int, *, peak: float, schedule: str, warmup_steps: int, steps: int) -> float:
+    """The learning rate of a step, counted from 0: a linear rise over `warmup_steps`, then the schedule to 0.
+
+    "cosine": `peak * (1 + cos(pi * t)) / 2`, "linear": `peak * (1 - t)`, "constant": `peak`, with t the share
+    of the steps after the warm-up.
+    """
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    t = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return peak * {"constant": 1.0, "linear": 1 - t, "cosine": (1 + math.cos(math.pi * t)) / 2}[schedule]
+
+
+def denoising_loss(denoise: Callable[..., Any], scheduler: Any, batch: Batch, dtype: torch.dtype) -> Tensor:
+    """Loss of every sample, float32 `[B]`, for a batch on the model's device."""
+    noisy, target = training_target(scheduler, batch.latents, batch.noise, batch.timesteps)
+    prediction = denoise(
+        noisy.to(dtype),
+        batch.tokens["text"].to(dtype),
+        batch.timesteps,
+        dino_tokens=batch.tokens["dino"].to(dtype),
+        clip_tokens=batch.tokens["clip"].to(dtype),
+        dino_keep=batch.keep["dino"],
+        clip_keep=batch.keep["clip"],
+        text_keep=batch.keep["text"],
+        return_dict=False,
+    )[0]
+    return diffusion_loss(prediction, target)
+
+
+def load_noise_schedule(base: str) -> Any:
+    """The scheduler of a pipeline's folder or hub id.
+
+    Raises:
+        InputError: there is none.
+    """
+    from diffusers import CogVideoXDDIMScheduler
+
+    try:
+        return CogVideoXDDIMScheduler.from_pretrained(base, subfolder="scheduler")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{base}: no noise schedule in its subfolder scheduler: {error}") from error
+
+
+@contextlib.contextmanager
+def attention_kernels(device: torch.device, dtype: torch.dtype, num_tokens: int) -> Iterator[None]:
+    """Plain attention for short bf16 sequences on the CPU, PyTorch's own choice everywhere else.
+
+    The fused CPU kernel's backward is slow in bf16: at 258 tokens of width 192 a whole step takes 1.3 times
+    as long with it.
+    """
+    if device.type != "cpu" or dtype != torch.bfloat16 or num_tokens > PLAIN_ATTENTION_TOKENS:
+        yield
+        return
+    reduction = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
+    try:
+        with sdpa_kernel([SDPBackend.MATH]):
+            yield
+    finally:
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduction)
