@@ -18,7 +18,6 @@ from sugar.evaluation.benchmark import sprite_benchmark
 from sugar.evaluation.datasets import summarise_dataset
 from sugar.evaluation.evaluate import Candidate, evaluate
 from sugar.evaluation.plots import read_history, write_plots
-from sugar.evaluation.release import release_failures
 from sugar.evaluation.report import GateSummary, write_report
 from sugar.evaluation.table1 import TABLE_1
 from sugar.triplet import Triplet
@@ -120,12 +119,3 @@ def test_dataset_summary_counts_and_shows(tmp_path):
     assert summary.reasons == {"flow_px": 2, "identity": 1}
     assert summary.sheet is not None
     assert summary.sheet.shape[0] > 2 * 64
-
-
-def test_a_model_below_the_smallest_identity_is_not_released(evaluated):
-    metrics = evaluated[1].metrics()
-    assert release_failures(metrics, 0.9) == []
-    (failure,) = release_failures(metrics | {"dino_score.metrics_dino": 0.2}, 0.5)
-    assert failure == "dino_score.metrics_dino must be >= 0.5 (register.min_identity), got 0.2000"
-    with pytest.raises(InputError, match=r"dino_score\.metrics_dino"):
-        release_failures({}, 0.5)
