@@ -9,6 +9,8 @@ from components.image import IMAGE
 def evaluate(
     settings: str,
     code_version: str,
+    synthetic: dsl.Input[dsl.Dataset],
+    real: dsl.Input[dsl.Dataset],
     stage1: dsl.Input[dsl.Model],
     stage2: dsl.Input[dsl.Model],
     gate: dsl.Input[dsl.Artifact],
@@ -26,7 +28,7 @@ def evaluate(
     run_component(
         "evaluate",
         settings,
-        inputs={"stage1": stage1, "stage2": stage2, "gate": gate},
+        inputs={"synthetic": synthetic, "real": real, "stage1": stage1, "stage2": stage2, "gate": gate},
         outputs={"evaluation": evaluation},
         figures=figures,
     )

@@ -82,6 +82,8 @@ def sugar_tsf(
 
     evaluate = components.evaluate(
         **common("evaluate"),
+        synthetic=synthetic,
+        real=real,
         stage1=pretrain.outputs["stage1"],
         stage2=finetune.outputs["stage2"],
         gate=validate.outputs["gate"],
