@@ -15,8 +15,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sugar.config import InputError
 from sugar.triplet import check_picture
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
-"""What is read; formats that run programs or other files (EPS, WMF, ...) are not."""
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "AVIF", "JPEG2000")
+"""What is read (phones' MPO counts as JPEG); formats that run programs (EPS, WMF, ...) are not."""
 
 _WITH_ALPHA = {"RGBA", "LA", "PA", "La", "RGBa"}
 

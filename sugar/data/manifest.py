@@ -38,7 +38,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "height_px": pa.int32(),
     "width_px": pa.int32(),
     "accepted": pa.bool_(),
-    "reasons": pa.list_(pa.string()),
+    "reasons": pa.list_(pa.field("element", pa.string())),
     "seed": pa.int64(),
     "source_digest": pa.string(),
     "digest": pa.string(),

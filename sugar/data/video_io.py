@@ -30,8 +30,9 @@ _ACCURATE = (
 )
 # Large frames are made smaller afterwards: smooth colour (8 ms a frame at 1280x720) would be lost on them.
 _FAST, _ACCURATE_UP_TO_PIXELS = Interpolation.BICUBIC, 512 * 512
-# x264's lookahead (B-frames, scene cuts, macroblock tree) gives other bytes from run to run.
-_X264 = "threads=1:sync-lookahead=0:rc-lookahead=0:mbtree=0:bframes=0:scenecut=0"
+# x264's lookahead (B-frames, scene cuts, macroblock tree) gives other bytes from run to run. Colour samples
+# lie in the middle of their four pixels, as swscale computes them: H.264's default is half a pixel off.
+_X264 = "threads=1:sync-lookahead=0:rc-lookahead=0:mbtree=0:bframes=0:scenecut=0:chromaloc=1"
 _BT601 = 6
 
 

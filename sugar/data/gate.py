@@ -1,0 +1,200 @@
+"""The gate: Great Expectations over a manifest, with Data Docs, before anything is trained on the dataset.
+
+Row filtering is done elsewhere, on whole columns; here a dataset is accepted or refused as a whole. Four tables
+are looked at: all rows, the accepted rows, and the shares of each noun and of each style among the accepted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote, urlparse
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sugar.data.manifest import COLUMNS, SCORE_PREFIX, read_manifest
+
+SCORE_RANGES: Mapping[str, tuple[float | None, float | None]] = {
+    "image_text": (-1.0, 1.0),
+    "identity": (-1.0, 1.0),
+    "consecutive": (-1.0, 1.0),
+    "random_pair": (-1.0, 1.0),
+    "flow_px": (0.0, None),
+}
+"""What each score can be (cosines, pixels); a score without a row here may be any finite number."""
+
+_EXAMPLES = 5
+
+
+@dataclass(frozen=True)
+class GateBounds:
+    """What a dataset must meet.
+
+    Attributes:
+        source: the only source its rows may have: "real" or "synthetic".
+        min_rows: accepted rows, at least.
+        min_acceptance: accepted rows / all rows, at least; in [0, 1].
+        max_noun_share, max_style_share: accepted rows with any one noun or style / accepted rows, at most.
+    """
+
+    source: str
+    min_rows: int = 1
+    min_acceptance: float = 0.0
+    max_noun_share: float = 1.0
+    max_style_share: float = 1.0
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The verdict: each failed expectation in one line with examples, and what was measured."""
+
+    success: bool
+    failures: tuple[str, ...]
+    statistics: Mapping[str, float]
+
+
+def run_gate(manifest_folder: Path | str, bounds: GateBounds, html_folder: Path | str) -> GateResult:
+    """Check the manifest in `manifest_folder` and write Data Docs to `html_folder` (`index.html`).
+
+    What was in `html_folder` before is replaced.
+
+    Raises:
+        InputError: the manifest is missing, damaged, or of another schema version.
+    """
+    table = read_manifest(manifest_folder)
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    import great_expectations as gx
+    import great_expectations.expectations as gxe
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    context = gx.get_context(mode="ephemeral")
+    context.variables.progress_bars = ProgressBarsConfig(globally=False)
+    source = context.data_sources.add_pandas(f"{bounds.source} triplets")
+    frames, failures = _frames(table), []
+    for name, expectations in _suites(gxe, bounds, table).items():
+        batch = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe(name)
+        suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
+        checked = gx.ValidationDefinition(name=name, data=batch, suite=suite)
+        result = context.validation_definitions.add(checked).run(
+            batch_parameters={"dataframe": frames[name]},
+            result_format={
+                "result_format": "SUMMARY",
+                "partial_unexpected_count": _EXAMPLES,
+                "unexpected_index_column_names": [frames[name].columns[0]],
+            },
+        )
+        failures += [f"{name}: {_failure(one)}" for one in result.results if not one.success]
+    site = Path(unquote(urlparse(next(iter(context.build_data_docs().values()))).path)).parent
+    shutil.rmtree(html_folder, ignore_errors=True)
+    shutil.copytree(site, html_folder)
+    return GateResult(not failures, tuple(failures), _statistics(frames))
+
+
+def _frames(table: pa.Table) -> dict[str, pd.DataFrame]:
+    """The tables that are looked at; the first column names a row in examples."""
+    num_reasons = pc.call_function("list_value_length", [table["reasons"]])
+    has_reason = pc.call_function("greater", [num_reasons, 0])
+    explained = pc.call_function("xor", [table["accepted"], has_reason])
+    rows = table.drop_columns(["reasons", "provenance"]).append_column("verdict_explained", explained)
+    frame = rows.to_pandas()
+    accepted = frame[frame["accepted"]]
+    frame["accepted"] = frame["accepted"].astype(float)
+    return {
+        "rows": frame,
+        "accepted rows": accepted,
+        "nouns": _share_table(accepted, "noun"),
+        "styles": _share_table(accepted, "style"),
+    }
+
+
+def _share_table(frame: pd.DataFrame, column: str) -> pd.DataFrame:
+    shares = frame[column].value_counts(normalize=True, dropna=False)
+    return pd.DataFrame({column: shares.index.astype(str), "share": shares.to_numpy(float)})
+
+
+def _suites(gxe: ModuleType, bounds: GateBounds, table: pa.Table) -> dict[str, list[Any]]:
+    """The expectations, by the table they are about."""
+    scores = [name for name in table.column_names if name.startswith(SCORE_PREFIX)]
+    rows = [
+        gxe.ExpectTableColumnsToMatchSet(
+            column_set=[name for name in COLUMNS if name not in ("reasons", "provenance")], exact_match=False
+        ),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=n) for n in COLUMNS if n not in ("reasons", "provenance")),
+        gxe.ExpectColumnValuesToBeUnique(column="key"),
+        gxe.ExpectColumnValuesToBeInSet(column="source", value_set=[bounds.source]),
+        *(
+            gxe.ExpectColumnValueLengthsToBeBetween(column=n, min_value=1)
+            for n in ("shard", "noun", "category")
+        ),
+        gxe.ExpectColumnValueLengthsToBeBetween(column="prompt", min_value=1, max_value=10_000),
+        gxe.ExpectColumnValueLengthsToEqual(column="digest", value=64),
+        gxe.ExpectColumnValuesToBeBetween(column="fps", min_value=0, strict_min=True, max_value=1000),
+        *(
+            gxe.ExpectColumnValuesToBeBetween(column=name, min_value=1)
+            for name in ("num_frames", "height_px", "width_px")
+        ),
+        *(
+            gxe.ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high)
+            for name in scores
+            for low, high in [SCORE_RANGES.get(name.removeprefix(SCORE_PREFIX), (None, None))]
+            if low is not None
+        ),
+        gxe.ExpectColumnValuesToBeInSet(column="verdict_explained", value_set=[True]),
+        gxe.ExpectColumnMeanToBeBetween(column="accepted", min_value=bounds.min_acceptance),
+    ]
+    accepted = [
+        gxe.ExpectTableRowCountToBeBetween(min_value=bounds.min_rows),
+        gxe.ExpectColumnValuesToBeUnique(column="digest"),
+        *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in scores),
+        *(
+            gxe.ExpectColumnUniqueValueCountToBeBetween(column=name, max_value=1)
+            for name in ("num_frames", "height_px", "width_px")
+        ),
+    ]
+    return {
+        "rows": rows,
+        "accepted rows": accepted,
+        "nouns": [gxe.ExpectColumnValuesToBeBetween(column="share", max_value=bounds.max_noun_share)],
+        "styles": [gxe.ExpectColumnValuesToBeBetween(column="share", max_value=bounds.max_style_share)],
+    }
+
+
+def _failure(result: Any) -> str:
+    """A failed expectation in one line: what was expected, what was found, examples."""
+    config = result.expectation_config
+    terms = {key: value for key, value in config.kwargs.items() if key not in ("batch_id", "column")}
+    column = f"{config.kwargs['column']}, " if "column" in config.kwargs else ""
+    expected = f"{config.type}({column}{', '.join(f'{key}={value}' for key, value in terms.items())})"
+    found = dict(result.result or {})
+    if "unexpected_count" in found:
+        examples = found.get("partial_unexpected_index_list") or found.get("partial_unexpected_list") or []
+        some = "; ".join(_example(one) for one in examples[:_EXAMPLES])
+        return f"{expected}: {found['unexpected_count']} of {found['element_count']} are not so: {some}"
+    if "observed_value" in found:
+        return f"{expected}: got {found['observed_value']}"
+    raised = [info for info in (result.exception_info or {}).values() if isinstance(info, dict)]
+    return f"{expected}: {raised[0]['exception_message'] if raised else 'could not be checked'}"
+
+
+def _example(value: Any) -> str:
+    if not isinstance(value, Mapping):
+        return str(value)
+    return ", ".join(
+        f"{key} {item:.4g}" if isinstance(item, float) else f"{key} {item}" for key, item in value.items()
+    )
+
+
+def _statistics(frames: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    num_rows, num_accepted = len(frames["rows"]), len(frames["accepted rows"])
+    found = {"rows": num_rows, "accepted": num_accepted, "acceptance": num_accepted / max(num_rows, 1)}
+    for name in ("nouns", "styles"):
+        shares = frames[name]["share"]
+        found |= {f"num_{name}": len(shares), f"max_{name[:-1]}_share": shares.max() if len(shares) else 0.0}
+    return {name: float(value) for name, value in found.items()}

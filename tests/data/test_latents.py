@@ -1,0 +1,177 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from sugar.config import InputError
+from sugar.data.latents import INDEX, LatentCache, LatentWriter, held_out
+
+META = {"vae_scaling_factor": 0.7, "encoders": "abc", "dtype": "float32"}
+KEYS = [f"k{i}" for i in range(7)]
+DIGESTS = [f"d{i}" for i in range(7)]
+
+
+def tensors(digests: list[str]) -> dict[str, torch.Tensor]:
+    """What an encoder would give: a function of the digests."""
+    rows = [torch.Generator().manual_seed(int(digest[1:])) for digest in digests]
+    return {
+        "mean": torch.stack([torch.randn(3, 2, 4, 4, generator=g) for g in rows]),
+        "std": torch.stack([torch.rand(3, 2, 4, 4, generator=g) for g in rows]),
+        "text": torch.stack([torch.randn(5, 8, generator=g) for g in rows]).bfloat16(),
+    }
+
+
+def build(
+    folder: Path, keys: list[str] = KEYS, digests: list[str] = DIGESTS, batch: int = 2, **changes: object
+) -> list[int]:
+    """Bring the cache up to date; returns what was encoded."""
+    options = {"meta": META, "shard_size": 3, "held_out_fraction": 0.3} | changes
+    writer = LatentWriter(folder, **options)
+    todo = writer.plan(keys, digests)
+    for start in range(0, len(todo), batch):
+        positions = todo[start : start + batch]
+        writer.add(positions, tensors([digests[position] for position in positions]))
+    writer.finish()
+    return todo
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_samples_come_back_one_by_one_and_stacked(tmp_path):
+    assert build(tmp_path) == list(range(7))
+    cache = LatentCache.open(tmp_path)
+    assert len(cache) == 7
+    assert cache.keys == KEYS
+    assert cache.digests == DIGESTS
+    shapes = {"mean": [3, 2, 4, 4], "std": [3, 2, 4, 4], "text": [5, 8]}
+    assert cache.meta == META | {"shapes": shapes}
+    expected = tensors(DIGESTS)
+    order = [6, 0, 3, 3, 1]
+    batch = cache.batch(order)
+    for name, value in expected.items():
+        assert torch.equal(batch[name], value[order])
+        assert batch[name].dtype == value.dtype
+        assert torch.equal(cache.get(4)[name], value[4])
+
+
+def test_what_a_batch_gives_may_be_changed(tmp_path):
+    build(tmp_path)
+    cache = LatentCache.open(tmp_path)
+    cache.get(0)["mean"].zero_()
+    assert torch.equal(cache.get(0)["mean"], tensors(DIGESTS[:1])["mean"][0])
+
+
+def test_nothing_is_encoded_twice(tmp_path):
+    build(tmp_path)
+    before = content(tmp_path)
+    assert build(tmp_path) == []
+    assert content(tmp_path) == before
+
+
+def test_a_change_encodes_what_changed_alone_and_leaves_no_trace_of_the_past(tmp_path):
+    keys = ["new", *KEYS[:2], *KEYS[3:]]
+    digests = ["d100", DIGESTS[0], "d101", *DIGESTS[3:]]
+    build(tmp_path / "a")
+    assert build(tmp_path / "a", keys, digests) == [0, 2]
+    assert build(tmp_path / "b", keys, digests, batch=5) == list(range(7))
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert torch.equal(LatentCache.open(tmp_path / "a").batch(range(7))["mean"], tensors(digests)["mean"])
+
+
+def test_another_order_or_shard_size_encodes_nothing(tmp_path):
+    build(tmp_path / "a")
+    assert build(tmp_path / "a", KEYS[::-1], DIGESTS[::-1]) == []
+    assert build(tmp_path / "a", KEYS[::-1], DIGESTS[::-1], shard_size=4) == []
+    build(tmp_path / "b", KEYS[::-1], DIGESTS[::-1], shard_size=4)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_another_encoder_encodes_everything(tmp_path):
+    build(tmp_path)
+    assert build(tmp_path, meta=META | {"encoders": "xyz"}) == list(range(7))
+    assert len(list(tmp_path.glob("*.safetensors"))) == 3
+
+
+def test_an_interrupted_run_keeps_its_shards_and_the_old_index(tmp_path):
+    build(tmp_path / "a", KEYS[:2], DIGESTS[:2])
+    writer = LatentWriter(tmp_path / "a", META, 3, 0.3)
+    assert writer.plan(KEYS, DIGESTS) == [2, 3, 4, 5, 6]
+    writer.add([2, 3], tensors(DIGESTS[2:4]))
+    assert LatentCache.open(tmp_path / "a").keys == KEYS[:2]
+    assert build(tmp_path / "a") == [3, 4, 5, 6]
+    build(tmp_path / "b")
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_held_out_samples_are_judged_alone(tmp_path):
+    keys = [f"key-{i}" for i in range(4000)]
+    judged = held_out(keys, 0.1)
+    assert 300 < sum(judged) < 500
+    assert held_out(keys[::2], 0.1) == judged[::2]
+    assert sum(held_out(keys, 0.0)) == 0
+    assert sum(held_out(keys[:3], 1e-6)) == 1
+    assert held_out([], 0.5) == []
+    build(tmp_path)
+    cache = LatentCache.open(tmp_path)
+    assert sorted([*cache.train_indices, *cache.held_out_indices]) == list(range(7))
+    assert [i in cache.held_out_indices for i in range(7)] == held_out(KEYS, 0.3)
+
+
+def test_an_empty_cache_is_a_cache(tmp_path):
+    assert build(tmp_path, [], []) == []
+    cache = LatentCache.open(tmp_path)
+    assert len(cache) == 0
+    assert len(cache.train_indices) == 0
+
+
+def test_wrong_tensors_are_refused(tmp_path):
+    writer = LatentWriter(tmp_path, META, 3)
+    writer.plan(KEYS, DIGESTS)
+    writer.add([0], tensors(DIGESTS[:1]))
+    good = tensors(DIGESTS[1:2])
+    with pytest.raises(ValueError, match="position must be one that plan returned"):
+        writer.add([0], good)
+    with pytest.raises(ValueError, match="position must be one that plan returned"):
+        writer.add([99], good)
+    with pytest.raises(ValueError, match="tensors must be"):
+        writer.add([1], good | {"text": good["text"].float()})
+    with pytest.raises(ValueError, match="must have 2 rows, got 1"):
+        writer.add([1, 2], good)
+    with pytest.raises(ValueError, match="k1: std must be finite"):
+        writer.add([1], good | {"std": good["std"] / 0 * 0})
+    with pytest.raises(ValueError, match="6 of the planned samples were not given"):
+        writer.finish()
+    with pytest.raises(ValueError, match="keys must be unique"):
+        writer.plan(["a", "a"], ["1", "2"])
+    with pytest.raises(ValueError, match="one length"):
+        writer.plan(["a"], [])
+
+
+def test_wrong_indices_are_refused(tmp_path):
+    build(tmp_path)
+    cache = LatentCache.open(tmp_path)
+    with pytest.raises(IndexError, match=r"0\.\.6"):
+        cache.get(7)
+    with pytest.raises(IndexError):
+        cache.batch([0, -1])
+    with pytest.raises(ValueError, match="empty"):
+        cache.batch([])
+
+
+def test_a_damaged_cache_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"index\.parquet: no such file"):
+        LatentCache.open(tmp_path)
+    build(tmp_path)
+    shard = min(tmp_path.glob("*.safetensors"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-1])
+    with pytest.raises(InputError, match="cannot be read as safetensors"):
+        LatentCache.open(tmp_path)
+    shard.unlink()
+    with pytest.raises(InputError, match=r"no such file, but index\.parquet names it"):
+        LatentCache.open(tmp_path)
+    shard.write_bytes(whole)
+    assert len(LatentCache.open(tmp_path)) == 7
+    assert (tmp_path / INDEX).is_file()

@@ -1,0 +1,113 @@
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sugar.config import InputError
+from sugar.data.manifest import (
+    COLUMNS,
+    MANIFEST,
+    accepted_rows,
+    dataset_digest,
+    manifest_row,
+    merge_manifests,
+    read_manifest,
+    rows_table,
+    score_names,
+    write_manifest,
+)
+
+
+@pytest.fixture
+def rows(make_triplet):
+    return [manifest_row(make_triplet(i), "shard-000000.tar", f"{i:064x}") for i in range(6)]
+
+
+def test_rows_come_back_and_bytes_repeat(tmp_path, rows):
+    write_manifest(tmp_path / "a", rows)
+    table = read_manifest(tmp_path / "a")
+    assert table.to_pylist() == [{name: row[name] for name in table.column_names} for row in rows]
+    assert table.column_names == [*COLUMNS, "score_flow_px", "score_identity"]
+    assert score_names(table) == ["flow_px", "identity"]
+    write_manifest(tmp_path / "b", table)
+    assert (tmp_path / "a" / MANIFEST).read_bytes() == (tmp_path / "b" / MANIFEST).read_bytes()
+
+
+def test_a_score_that_a_row_lacks_is_null(rows):
+    del rows[2]["score_identity"]
+    assert rows_table(rows)["score_identity"].is_null().to_pylist() == [i == 2 for i in range(6)]
+
+
+def test_no_rows_make_a_manifest_too(tmp_path):
+    write_manifest(tmp_path, [])
+    assert read_manifest(tmp_path).num_rows == 0
+    assert len(dataset_digest(tmp_path)) == 64
+
+
+def test_rows_must_have_the_columns_and_keys_of_their_own(rows, tmp_path):
+    with pytest.raises(ValueError, match=r"lacks columns \['noun'\]"):
+        rows_table([{name: value for name, value in rows[0].items() if name != "noun"}])
+    with pytest.raises(ValueError, match=r"unknown columns \['colour'\]"):
+        rows_table([rows[0] | {"colour": "red"}])
+    with pytest.raises(ValueError, match=r"unique, got \['sample-0003'\]"):
+        write_manifest(tmp_path, [*rows, rows[3]])
+    assert not (tmp_path / MANIFEST).exists()
+
+
+def test_merging_is_associative(rows):
+    a, b, c = rows_table(rows[:1]), rows_table(rows[1:3]), rows_table(rows[3:])
+    b = b.drop_columns(["score_identity"])
+    left, right = merge_manifests([merge_manifests([a, b]), c]), merge_manifests([a, merge_manifests([b, c])])
+    assert left.equals(right)
+    assert left["key"].to_pylist() == [row["key"] for row in rows]
+
+
+@pytest.mark.parametrize(
+    "change, rule",
+    [
+        (lambda t: t.replace_schema_metadata({"schema_version": "2"}), "schema_version must be 1, got 2"),
+        (lambda t: t.replace_schema_metadata(None), "schema_version must be 1, got none"),
+        (lambda t: t.drop_columns(["noun"]), "must have a column 'noun'"),
+        (
+            lambda t: t.set_column(t.column_names.index("fps"), "fps", pa.array(["8"] * 6)),
+            "column 'fps' must be of type double, got string",
+        ),
+    ],
+)
+def test_a_manifest_of_another_kind_is_refused(tmp_path, rows, change, rule):
+    table = write_manifest(tmp_path, rows)
+    pq.write_table(change(table), tmp_path / MANIFEST)
+    with pytest.raises(InputError, match=rf"manifest\.parquet: {rule}"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"no parquet", None])
+def test_a_damaged_or_missing_manifest_is_refused(tmp_path, rows, content):
+    write_manifest(tmp_path, rows)
+    if content is None:
+        content = (tmp_path / MANIFEST).read_bytes()[:-20]
+    (tmp_path / MANIFEST).write_bytes(content)
+    with pytest.raises(InputError, match=r"manifest\.parquet: cannot be read"):
+        read_manifest(tmp_path)
+    with pytest.raises(InputError, match="no such file"):
+        read_manifest(tmp_path / "nowhere")
+
+
+def test_the_digest_follows_content_and_not_chunks(tmp_path, rows):
+    write_manifest(tmp_path / "a", rows)
+    write_manifest(tmp_path / "b", merge_manifests([rows_table(rows[:2]), rows_table(rows[2:])]).slice(0, 6))
+    digest = dataset_digest(tmp_path / "a")
+    assert dataset_digest(tmp_path / "b") == digest
+    changes = {"prompt": "other", "score_identity": 0.25, "accepted": False, "reasons": ["x"], "seed": 7}
+    for name, value in changes.items():
+        write_manifest(tmp_path / "c", [rows[0] | {name: value}, *rows[1:]])
+        assert dataset_digest(tmp_path / "c") != digest, name
+    moved = [rows[0] | {"prompt": "ab", "style": "c"}, rows[0] | {"prompt": "a", "style": "bc"}]
+    for folder, row in zip("de", moved, strict=True):
+        write_manifest(tmp_path / folder, [row])
+    assert dataset_digest(tmp_path / "d") != dataset_digest(tmp_path / "e")
+
+
+def test_accepted_rows_are_those_that_passed(rows):
+    rows[1]["accepted"] = False
+    assert "sample-0001" not in accepted_rows(rows_table(rows))["key"].to_pylist()
+    assert accepted_rows(rows_table(rows)).num_rows == 5
