@@ -188,7 +188,7 @@ def _marks(record: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _comparison(
-    folder: Path, benchmark: Benchmark, evaluation: Evaluation, num_pairs: int = 6
+    folder: Path, benchmark: Benchmark, evaluation: Evaluation, num_pairs: int = 8
 ) -> dict[str, Any]:
     """The first and other rows side by side, on evenly chosen pairs."""
     by_row = [_records_of(evaluation, row) for row in evaluation.rows]
