@@ -1,7 +1,7 @@
 """The gate: Great Expectations over a manifest, with Data Docs, before anything is trained on the dataset.
 
-Row filtering is done elsewhere, on whole columns; here a dataset is accepted or refused as a whole. Four tables
-are looked at: all rows, the accepted rows, and the shares of each noun and of each style among the accepted.
+Row filtering is done elsewhere, on whole columns; here a dataset is accepted or refused as a whole. Four
+tables are looked at: all rows, the accepted rows, and the shares of each noun and style among the accepted.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ def run_gate(manifest_folder: Path | str, bounds: GateBounds, html_folder: Path 
         failures += [f"{name}: {_failure(one)}" for one in result.results if not one.success]
     site = Path(unquote(urlparse(next(iter(context.build_data_docs().values()))).path)).parent
     shutil.rmtree(html_folder, ignore_errors=True)
-    shutil.copytree(site, html_folder)
+    Path(html_folder).parent.mkdir(parents=True, exist_ok=True)
+    shutil.move(site, html_folder)
     return GateResult(not failures, tuple(failures), _statistics(frames))
 
 
@@ -169,14 +170,14 @@ def _suites(gxe: ModuleType, bounds: GateBounds, table: pa.Table) -> dict[str, l
 def _failure(result: Any) -> str:
     """A failed expectation in one line: what was expected, what was found, examples."""
     config = result.expectation_config
-    terms = {key: value for key, value in config.kwargs.items() if key not in ("batch_id", "column")}
-    column = f"{config.kwargs['column']}, " if "column" in config.kwargs else ""
-    expected = f"{config.type}({column}{', '.join(f'{key}={value}' for key, value in terms.items())})"
+    terms = [f"{key}={value}" for key, value in config.kwargs.items() if key not in ("batch_id", "column")]
+    column = [config.kwargs["column"]] if "column" in config.kwargs else []
+    expected = f"{config.type}({', '.join(column + terms)})"
     found = dict(result.result or {})
     if "unexpected_count" in found:
         examples = found.get("partial_unexpected_index_list") or found.get("partial_unexpected_list") or []
         some = "; ".join(_example(one) for one in examples[:_EXAMPLES])
-        return f"{expected}: {found['unexpected_count']} of {found['element_count']} are not so: {some}"
+        return f"{expected}: {found['unexpected_count']} of {found['element_count']} break it, e.g. {some}"
     if "observed_value" in found:
         return f"{expected}: got {found['observed_value']}"
     raised = [info for info in (result.exception_info or {}).values() if isinstance(info, dict)]

@@ -61,13 +61,13 @@ def batch_indices(
         raise ValueError(f"step must be >= 0, got {step}")
     if global_batch < 1:
         raise ValueError(f"global_batch must be >= 1, got {global_batch}")
-    shares = _shares(sizes, probabilities)
+    tree = _tree(_shares(sizes, probabilities))
     first = step * global_batch
-    before = _counts(shares, first)
-    draws = dict(before)
+    before = _counts(tree, first)
+    draws = before
     order: list[str] = []
     for n in range(first + 1, first + global_batch + 1):
-        after = _counts(shares, n)
+        after = _counts(tree, n)
         source = next(name for name, count in after.items() if count > draws[name])
         order.append(source)
         draws = after
@@ -82,7 +82,7 @@ def source_counts(
     step: int, global_batch: int, sizes: Mapping[str, int], probabilities: Mapping[str, float]
 ) -> dict[str, int]:
     """How often each source was drawn before `step`; arguments as for `batch_indices`."""
-    return dict(_counts(_shares(sizes, probabilities), step * global_batch))
+    return _counts(_tree(_shares(sizes, probabilities)), step * global_batch)
 
 
 def slot_seed(seed: int, step: int, slot: int, purpose: str) -> int:
@@ -136,12 +136,14 @@ def _shares(sizes: Mapping[str, int], probabilities: Mapping[str, float]) -> tup
 
 
 class _Leaf(NamedTuple):
-    share: Fraction
     source: str
 
 
 class _Node(NamedTuple):
-    share: Fraction
+    """Of m draws, (2 * m * share + whole) // (2 * whole) go to the left: m * share / whole, rounded."""
+
+    share: int
+    whole: int
     left: _Leaf | _Node
     right: _Leaf | _Node
 
@@ -150,27 +152,21 @@ class _Node(NamedTuple):
 def _tree(shares: tuple[tuple[str, Fraction], ...]) -> _Leaf | _Node:
     """Huffman's tree: the two smallest shares are joined until one is left; errors halve downwards."""
     heap: list[tuple[Fraction, int, _Leaf | _Node]]
-    heap = [(share, i, _Leaf(share, source)) for i, (source, share) in enumerate(shares)]
+    heap = [(share, i, _Leaf(source)) for i, (source, share) in enumerate(shares)]
     heapq.heapify(heap)
     for i in range(len(shares), 2 * len(shares) - 1):
         (share_a, _, a), (share_b, _, b) = heapq.heappop(heap), heapq.heappop(heap)
-        heapq.heappush(heap, (share_a + share_b, i, _Node(share_a + share_b, a, b)))
+        left = share_a / (share_a + share_b)
+        heapq.heappush(heap, (share_a + share_b, i, _Node(left.numerator, left.denominator, a, b)))
     return heap[0][2]
 
 
-def _counts(shares: tuple[tuple[str, Fraction], ...], n: int) -> dict[str, int]:
+def _counts(tree: _Leaf | _Node, n: int) -> dict[str, int]:
     """How many of the first n draws each source has."""
-    counts: dict[str, int] = {}
-    nodes = [(_tree(shares), n)]
-    while nodes:
-        node, m = nodes.pop()
-        if isinstance(node, _Leaf):
-            counts[node.source] = m
-        else:
-            ratio = node.left.share / node.share
-            first = (2 * m * ratio.numerator + ratio.denominator) // (2 * ratio.denominator)
-            nodes += [(node.left, first), (node.right, m - first)]
-    return counts
+    if isinstance(tree, _Leaf):
+        return {tree.source: n}
+    left = (2 * n * tree.share + tree.whole) // (2 * tree.whole)
+    return _counts(tree.left, left) | _counts(tree.right, n - left)
 
 
 def _picks(seed: int, source: str, size: int, start: int, end: int) -> list[int]:

@@ -50,5 +50,5 @@ def test_the_gate_passes_a_good_dataset_and_says_what_is_wrong_with_a_bad_one(tm
         "share 0.6, noun ox",
         "styles: expect_column_values_to_be_between(share, max_value=0.6)",
     ):
-        assert expected in failures
-    assert len(bad.failures) == 11
+        assert expected in failures, failures
+    assert len(bad.failures) == 11, failures

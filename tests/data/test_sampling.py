@@ -97,10 +97,10 @@ def test_millions_of_samples_need_no_list_of_them():
         assert 0 <= min(picks) <= max(picks) < size
 
 
-@pytest.mark.parametrize("size", [13, 30, 257])
+@pytest.mark.parametrize("size", [13, 30, 100])
 def test_orders_look_random(size):
     """Chi-square of where each index lands, over many passes: mean 1 a degree of freedom."""
-    passes, landed = 3000, np.zeros((size, size))
+    passes, landed = 1000, np.zeros((size, size))
     for number in range(passes):
         order = [index for _, index in batch_indices(1, number, size, {"a": size}, {"a": 1.0})]
         landed[np.arange(size), order] += 1
