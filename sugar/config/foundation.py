@@ -26,6 +26,8 @@ class FoundationVae(_Network):
     channels: Annotated[tuple[Count, ...], BeforeValidator(_as_tuple), Field(min_length=2)]
     latent_channels: Count
     image_steps: Natural
+    crop_steps: Natural
+    crop_px: Count
     image_batch: Count
     clip_batch: Count
     kl_weight: NonNegative

@@ -1,7 +1,8 @@
 """Contrastive training of the small image, image-text and video-text encoders.
 
-`Dinov2Model`: identities. Views of one subject (other styles, other scenes) attract each other, views of
-other subjects, half of them of the same noun, repel. `CLIPModel` and `XCLIPModel`: captions. A caption fits every
+`Dinov2Model`: identities. Views of one subject attract each other (other styles, other scenes),
+views of other subjects, half of them of the same noun, repel.
+`CLIPModel` and `XCLIPModel`: captions. A caption fits every
 picture or clip of the batch that has all the tags it names, so accidental matches are not pushed apart.
 """
 
@@ -60,6 +61,16 @@ def identity_loss(features_VBD: torch.Tensor, noun_B: torch.Tensor, temperature:
     return -(log_probability * positive).sum(1).div(positive.sum(1)).mean()
 
 
+def blur_some(pixels_BCHW: torch.Tensor, seed: int) -> torch.Tensor:
+    """A random half of the pictures, blurred to a random degree: identity is more than sharp edges."""
+    generator = torch.Generator().manual_seed(seed)
+    strength_B = torch.rand(len(pixels_BCHW), generator=generator).sub_(0.5).clamp_min_(0).mul_(2)
+    blurred = F.interpolate(
+        F.avg_pool2d(pixels_BCHW, 4), scale_factor=4, mode="bilinear", align_corners=False
+    )
+    return torch.lerp(pixels_BCHW, blurred, strength_B[:, None, None, None])
+
+
 def train_dino(
     settings: LoopSettings,
     pool: Pool,
@@ -94,7 +105,8 @@ def train_dino(
 
     def loss(drawn: tuple[torch.Tensor, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
         frames_VBHWC, noun_B = drawn
-        pixels = normalise(to_pixels(frames_VBHWC.flatten(0, 1), "cpu"), model)
+        pixels = blur_some(to_pixels(frames_VBHWC.flatten(0, 1), "cpu"), seed * 1_000_003 + step)
+        pixels = normalise(pixels, model)
         features = model(pixel_values=pixels).last_hidden_state[:, 0]
         return {"loss": identity_loss(features.unflatten(0, frames_VBHWC.shape[:2]), noun_B, temperature)}
 

@@ -107,6 +107,8 @@ def _vae(context: _Context, name: str) -> dict[str, float]:
         block_out_channels=options.channels,
         latent_channels=options.latent_channels,
         image_steps=options.image_steps,
+        crop_steps=options.crop_steps,
+        crop_px=options.crop_px,
         image_batch=options.image_batch,
         clip_batch=options.clip_batch,
         kl_weight=options.kl_weight,

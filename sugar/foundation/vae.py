@@ -1,6 +1,7 @@
 """The small `AutoencoderKLCogVideoX`: 8x in space, 4x in time, as CogVideoX's own.
 
-Training runs on single frames first (the causal VAE takes images; a ninth of the cost), then on clips.
+Training runs on single frames first (the causal VAE takes images; a ninth of the cost), then on crops of
+clips (its networks are convolutions; more steps for the same cost), at last on whole clips.
 """
 
 from __future__ import annotations
@@ -61,6 +62,8 @@ def train_vae(
     block_out_channels: tuple[int, ...],
     latent_channels: int,
     image_steps: int,
+    crop_steps: int,
+    crop_px: int,
     image_batch: int,
     clip_batch: int,
     kl_weight: float,
@@ -78,6 +81,11 @@ def train_vae(
         frames = np.stack([pool.frames[row] for row in pick(step, seed, len(pool.frames), count)])
         if step < image_steps:
             frames = frames[:, step % frames.shape[1]][:, None]
+        elif step < crop_steps:
+            top, left = np.random.default_rng([seed, step]).integers(
+                (height_px - crop_px + 1, width_px - crop_px + 1)
+            )
+            frames = frames[:, :, top : top + crop_px, left : left + crop_px]
         return _as_input(frames)
 
     def loss(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
