@@ -1,0 +1,1 @@
+"""Which triplets are good enough to learn from: scores, thresholds as data, a reason for every rejection."""

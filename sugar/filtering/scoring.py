@@ -1,0 +1,108 @@
+"""The scores that filters decide on, for many clips in one pass of each network (SUGAR section 3.1).
+
+Axes: B clips, T frames, H W height and width, C channels, D feature width.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sugar.encoders.flow import make_flow
+from sugar.encoders.image import identity_canvases
+from sugar.metrics.consistency import consecutive_similarity, random_pair_similarity
+from sugar.metrics.dynamics import flow_strength, frame_stride
+from sugar.metrics.identity import identity_scores
+from sugar.metrics.text_alignment import paired_cosine
+
+
+@dataclass(frozen=True)
+class Judges:
+    """What scores are made with: each a function, None where its scores are not wanted.
+
+    dino, clip_image: uint8 pictures [N, H, W, 3] to features [N, D]. clip_text: texts to features [N, D].
+    flow: frames [T, H, W, 3] to flows [T-1, 2, H, W]. canvas_px: side of the identity pictures shown to
+    `dino`.
+    """
+
+    dino: Callable[[np.ndarray], Any] | None = None
+    clip_image: Callable[[np.ndarray], Any] | None = None
+    clip_text: Callable[[Sequence[str]], Any] | None = None
+    flow: Callable[[np.ndarray], np.ndarray] | None = None
+    canvas_px: int = 224
+
+
+def load_judges(
+    *,
+    dino: str | Path | None = None,
+    clip: str | Path | None = None,
+    flow: str | None = None,
+    device: Any = "cpu",
+) -> Judges:
+    """Judges from folders or hub ids of networks and the kind of flow; None leaves a judge out."""
+    from sugar.encoders.features import (
+        clip_image_features,
+        clip_text_features,
+        dino_features,
+        load_clip_tokenizer,
+    )
+    from sugar.encoders.image import load_clip, load_dino
+    from sugar.encoders.preprocess import image_size_px
+
+    parts: dict[str, Any] = {}
+    if dino is not None:
+        dino_model = load_dino(dino, device)
+        parts["dino"] = lambda images: dino_features(dino_model, images)
+        parts["canvas_px"] = image_size_px(dino_model)
+    if clip is not None:
+        clip_model, tokenizer = load_clip(clip, device), load_clip_tokenizer(clip)
+        parts["clip_image"] = lambda images: clip_image_features(clip_model, images)
+        parts["clip_text"] = lambda texts: clip_text_features(clip_model, tokenizer, texts)
+    if flow is not None:
+        parts["flow"] = make_flow(flow, device)
+    return Judges(**parts)
+
+
+def score_triplets(
+    frames_BTHWC: np.ndarray,
+    identities_rgba: Sequence[np.ndarray] | None,
+    prompts: Sequence[str] | None,
+    judges: Judges,
+    *,
+    fps: float = 8.0,
+) -> dict[str, np.ndarray]:
+    """The scores (see `thresholds.SCORES`) that the given inputs and judges allow, each float64 [B].
+
+    Args:
+        frames_BTHWC: uint8 clips of one size, at least two frames.
+        identities_rgba: B cut-outs of any size; None leaves "identity" out.
+        prompts: B prompts; None leaves "image_text" out.
+        fps: frame rate; flow is measured between frames at about 8 a second (VBench).
+
+    Raises:
+        ValueError: when the inputs are not one a clip.
+    """
+    clips, frames = frames_BTHWC.shape[:2]
+    for name, given in (("identities", identities_rgba), ("prompts", prompts)):
+        if given is not None and len(given) != clips:
+            raise ValueError(f"{name} must be one a clip, got {len(given)} for {clips} clips")
+    scores: dict[str, np.ndarray] = {}
+    if judges.clip_image is not None and judges.clip_text is not None and prompts is not None:
+        first = np.ascontiguousarray(frames_BTHWC[:, 0])
+        scores["image_text"] = paired_cosine(judges.clip_image(first), judges.clip_text(list(prompts)))
+    if judges.dino is not None:
+        features = judges.dino(frames_BTHWC.reshape(clips * frames, *frames_BTHWC.shape[2:]))
+        features = features.reshape(clips, frames, -1)
+        if identities_rgba is not None:
+            canvases = identity_canvases(identities_rgba, judges.canvas_px)
+            scores["identity"] = identity_scores(judges.dino(canvases), features)
+        scores["consecutive"] = consecutive_similarity(features)
+        scores["random_pair"] = random_pair_similarity(features)
+    if judges.flow is not None:
+        stride = min(frame_stride(fps), frames - 1)
+        scores["flow_px"] = np.array(
+            [flow_strength(judges.flow(clip[::stride])).mean() for clip in frames_BTHWC]
+        )
+    return scores
