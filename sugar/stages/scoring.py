@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,28 +17,8 @@ from sugar.stages.fingerprints import network_digest
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from sugar.encoders.segmentation import Segmenter
     from sugar.triplet import Triplet
-
-
-class Cut:
-    """A segmenter whose "there is no subject" is a counted reason like every other."""
-
-    def __init__(self, segmenter: Any) -> None:
-        self.segmenter = segmenter
-
-    def __call__(self, image_rgb: np.ndarray, noun: str, **evidence: Any) -> Any:
-        """See `sugar.encoders.segmentation.Segmenter`.
-
-        Raises:
-            BadMedia: there is no subject in the picture.
-        """
-        from sugar.data.image_io import BadMedia
-        from sugar.encoders.segmentation import NoSubject
-
-        try:
-            return self.segmenter(image_rgb, noun, **evidence)
-        except NoSubject as error:
-            raise BadMedia(error.reason, str(error)) from error
 
 
 @dataclass(frozen=True)
@@ -52,12 +32,12 @@ class MakeCut:
     mask_threshold: float
     device: str
 
-    def __call__(self) -> Cut:
+    def __call__(self) -> Segmenter:
         from sugar.encoders.loading import resolve_device
         from sugar.encoders.segmentation import make_segmenter
 
         settings = {**self.__dict__, "device": resolve_device(self.device)}
-        return Cut(make_segmenter(settings.pop("kind"), **settings))
+        return make_segmenter(settings.pop("kind"), **settings)
 
 
 @dataclass(frozen=True)
@@ -70,7 +50,26 @@ class MakeScore:
     device: str
 
     def __call__(self) -> Callable[[Sequence[Triplet]], Sequence[Mapping[str, float]]]:
-        raise NotImplementedError
+        from sugar.encoders.loading import resolve_device
+        from sugar.filtering.scoring import load_judges, score_triplets
+
+        judges = load_judges(
+            dino=self.dino, clip=self.clip, flow=self.flow, device=resolve_device(self.device)
+        )
+
+        def score(triplets: Sequence[Triplet]) -> Sequence[Mapping[str, float]]:
+            columns = score_triplets(
+                np.stack([triplet.video for triplet in triplets]),
+                [triplet.identity for triplet in triplets],
+                [triplet.prompt for triplet in triplets],
+                judges,
+                fps=triplets[0].fps,
+            )
+            return [
+                {name: float(values[i]) for name, values in columns.items()} for i in range(len(triplets))
+            ]
+
+        return score
 
 
 def cutter(params: Params) -> MakeCut:
@@ -99,8 +98,36 @@ def scorers(params: Params, filters: Filters) -> tuple[MakeCut, MakeScore, Calla
 
 
 def judge(filters: Filters) -> Callable[[pa.Table], pa.Table]:
-    """Thresholds as a function that fills `accepted` and `reasons` of a manifest."""
-    raise NotImplementedError
+    """Thresholds as a function that fills `accepted` and `reasons` of a manifest.
+
+    A reason names the threshold alone ("identity < 0.6"), so that reasons can be counted; the value that
+    failed it is in the score's column.
+    """
+    import pyarrow as pa
+
+    from sugar.filtering.thresholds import Bound, Thresholds, decide_table
+
+    thresholds = Thresholds.from_filters(filters.model_dump())
+
+    def label(bound: Bound) -> str:
+        return f"{bound.score} {'<' if bound.direction == 'min' else '>'} {bound.value:g}"
+
+    def judged(table: pa.Table) -> pa.Table:
+        verdicts = [decide_table(table, Thresholds((bound,))) for bound in thresholds.bounds]
+        failed = [np.asarray(verdict["accepted"]) == np.False_ for verdict in verdicts]
+        reasons = [
+            [label(bound) for bound, bad in zip(thresholds.bounds, failed, strict=True) if bad[i]]
+            for i in range(table.num_rows)
+        ]
+        columns = {
+            "accepted": pa.array([not row for row in reasons], pa.bool_()),
+            "reasons": pa.array(reasons, pa.list_(pa.string())),
+        }
+        for name, values in columns.items():
+            table = table.set_column(table.column_names.index(name), name, values)
+        return table
+
+    return judged
 
 
 def networks_digest(params: Params) -> str:
