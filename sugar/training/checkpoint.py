@@ -2,9 +2,9 @@
 
 Every rank writes the fp32 pieces that it owns (masters, AdamW's moments, EMA) as safetensors beside a table
 of fragments; rank 0 adds the trainer's record and two `from_pretrained` folders made from those very files,
-then a manifest with the SHA-256 of every file. All this happens in a temporary folder, by a background thread;
-the folder is renamed when it is complete, and only then are older ones removed. There is no "latest" file to
-lie: the newest folder whose manifest holds is the latest.
+then a manifest with the SHA-256 of every file. All this happens in a temporary folder, by a background
+thread; the folder is renamed when it is complete, and only then are older ones removed. There is no "latest"
+file to lie: the newest folder whose manifest holds is the latest.
 
     checkpoints/PHASE/step-00000200/
         manifest.json                       files -> bytes, sha256

@@ -1,21 +1,17 @@
-"""What one training step computes: the learning rate, the loss of a batch, the kernels that suit it."""
+"""What one training step computes: the learning rate, the loss of a batch."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sugar.config import InputError
 from sugar.diffusion.objective import diffusion_loss, training_target
 from sugar.training.batches import Batch
-
-PLAIN_ATTENTION_TOKENS = 2048
 
 
 def learning_rate_at(step: int, *, peak: float, schedule: str, warmup_steps: int, steps: int) -> float:
@@ -59,22 +55,3 @@ def load_noise_schedule(base: str) -> Any:
         return CogVideoXDDIMScheduler.from_pretrained(base, subfolder="scheduler")
     except (OSError, ValueError) as error:
         raise InputError(f"{base}: no noise schedule in its subfolder scheduler: {error}") from error
-
-
-@contextlib.contextmanager
-def attention_kernels(device: torch.device, dtype: torch.dtype, num_tokens: int) -> Iterator[None]:
-    """Plain attention for short bf16 sequences on the CPU, PyTorch's own choice everywhere else.
-
-    The fused CPU kernel's backward is slow in bf16: at 258 tokens of width 192 a whole step takes 1.3 times
-    as long with it.
-    """
-    if device.type != "cpu" or dtype != torch.bfloat16 or num_tokens > PLAIN_ATTENTION_TOKENS:
-        yield
-        return
-    reduction = torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed()
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
-    try:
-        with sdpa_kernel([SDPBackend.MATH]):
-            yield
-    finally:
-        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(reduction)

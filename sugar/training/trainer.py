@@ -25,7 +25,6 @@ from sugar.data.sampling import slot_seed
 from sugar.training.batches import SOURCES, Batch, Batches, Prefetcher, cache_digest, rank_slots
 from sugar.training.checkpoint import CheckpointStore, State, export_weights
 from sugar.training.denoise import (
-    attention_kernels,
     denoising_loss,
     learning_rate_at,
     load_noise_schedule,
@@ -122,9 +121,9 @@ class Trainer:
             drop={"dino": job.drop_dino, "clip": job.drop_clip, "text": job.drop_text},
         )
         self._prepare_engine(model)
-        self.lengths = token_lengths(example, model.config.patch_size)
-        flops = model_flops(model, self.lengths, checkpointing=job.gradient_checkpointing)
-        self.meter = Meter(job.global_batch, self.lengths, flops.total)
+        lengths = token_lengths(example, model.config.patch_size)
+        flops = model_flops(model, lengths, checkpointing=job.gradient_checkpointing)
+        self.meter = Meter(job.global_batch, lengths, flops.total)
         self.window, self.history, self.held_out_history = Window(), [], []
         self.skipped = self.bad_in_a_row = self.step = 0
 
@@ -277,9 +276,7 @@ class Trainer:
         return result, rate
 
     def _loss(self, denoise: Callable[..., Any], batch: Batch) -> Tensor:
-        device, dtype = self.engine.device, self.engine.dtype
-        with attention_kernels(device, dtype, sum(self.lengths.values())):
-            return denoising_loss(denoise, self.scheduler, batch.to(device), dtype)
+        return denoising_loss(denoise, self.scheduler, batch.to(self.engine.device), self.engine.dtype)
 
     def _count_bad_steps(self, result: StepResult, micro_batches: Sequence[Batch], rate: float) -> None:
         self.bad_in_a_row = 0 if result.applied else self.bad_in_a_row + 1

@@ -1,0 +1,75 @@
+"""The FLOP model against counted operations; the meter."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from sugar.model.attention import DESIGNS
+from sugar.training.start import choose_trainable, load_start
+from sugar.training.throughput import Meter, model_flops, step_flops
+
+LENGTHS = {"dino": 3, "clip": 3, "text": 6, "first_frame": 4, "other_frames": 8}
+
+
+def _counted(model, backward: bool) -> float:
+    generator = torch.Generator().manual_seed(0)
+    inputs = (
+        torch.randn(1, 3, 4, 4, 4, generator=generator),
+        torch.randn(1, 6, 16, generator=generator),
+        torch.zeros(1, dtype=torch.long),
+        torch.randn(1, 3, 16, generator=generator),
+        torch.randn(1, 3, 16, generator=generator),
+    )
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+    ):
+        output = model(*inputs, return_dict=False)[0]
+        if backward:
+            output.sum().backward()
+    blocks = (f"{type(model).__name__}.transformer_blocks.{i}" for i in range(len(model.transformer_blocks)))
+    counts = counter.get_flop_counts()
+    # The two modulations of a block meet one vector a sample, not every token: they are not in the model.
+    modulation = 2 * 2 * 8 * 6 * 16
+    return sum(sum(counts[b].values()) - modulation * (3 if backward else 1) for b in blocks)
+
+
+@pytest.mark.parametrize("design", ["b", "e"])
+def test_forward_operations_are_those_that_are_counted(base, design) -> None:
+    model = load_start(base, dino_dim=16, clip_dim=16, attention_design=design)
+    flops = model_flops(model, LENGTHS)
+    with torch.no_grad():
+        assert flops.forward == pytest.approx(_counted(model, backward=False), rel=0.02)
+
+
+@pytest.mark.parametrize("frozen", [0.0, 0.5])
+def test_backward_operations_know_the_frozen_half(base, frozen) -> None:
+    model = load_start(base, dino_dim=16, clip_dim=16, attention_design="e")
+    choose_trainable(model, frozen)
+    assert model_flops(model, LENGTHS).total == pytest.approx(_counted(model, backward=True), rel=0.05)
+
+
+def test_selective_attention_and_checkpointing_show() -> None:
+    plain = {"width": 64, "num_blocks": 4, "lengths": LENGTHS}
+    assert step_flops(**plain, design=DESIGNS["b"]).forward < step_flops(**plain, design=DESIGNS["e"]).forward
+    whole = step_flops(**plain, design=DESIGNS["e"])
+    again = step_flops(**plain, design=DESIGNS["e"], checkpointing=True)
+    assert again.total == pytest.approx(whole.total + whole.forward)
+
+
+def test_the_meter_counts_steps_and_not_what_lies_between(monkeypatch) -> None:
+    now = iter([0.0, 0.25, 1.0, 50.0, 50.25, 51.0])
+    monkeypatch.setattr("sugar.training.throughput.time.perf_counter", lambda: next(now))
+    meter = Meter(global_batch=4, lengths=LENGTHS, flops=1e9)
+    for _ in range(2):
+        meter.start()
+        meter.batch_ready()
+        meter.stop()
+    rates = meter.read()
+    assert rates["seconds_per_step"] == pytest.approx(1.0)
+    assert rates["samples_per_second"] == pytest.approx(4.0)
+    assert rates["video_tokens_per_second"] == pytest.approx(48.0)
+    assert rates["gigaflops"] == pytest.approx(4.0)
+    assert rates["data_wait_share"] == pytest.approx(0.25)
