@@ -112,9 +112,10 @@ def dense_mask(design: AttentionDesign, lengths: Mapping[str, int]) -> Tensor:
     Args:
         lengths: group -> tokens, zero allowed; a missing group counts zero. The order is that of `GROUPS`.
     """
-    group_L = [group for group in GROUPS for _ in range(lengths.get(group, 0))]
-    rows = [[key in design.keys_of(query) for key in group_L] for query in group_L]
-    return torch.tensor(rows, dtype=torch.bool).reshape(len(group_L), len(group_L))
+    table = torch.tensor([[key in design.keys_of(query) for key in GROUPS] for query in GROUPS])
+    counts = torch.tensor([lengths.get(group, 0) for group in GROUPS])
+    group_L = torch.arange(len(GROUPS)).repeat_interleave(counts)
+    return table[group_L][:, group_L]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,94 @@
+"""Measure variants side by side: interleaved, medians, one table, one JSON with date and hardware."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+Clock = Literal["wall", "processor"]
+CLOCKS: dict[Clock, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
+
+
+def median_seconds(
+    variants: Mapping[str, Callable[[], Any]], repeats: int, device: torch.device, clock: Clock = "wall"
+) -> dict[str, float]:
+    """Median seconds of each variant; their runs alternate, so that a slow moment of the machine hits all.
+
+    The clock "processor" counts the seconds of all threads: on a busy machine the ratios still hold.
+    """
+    now = CLOCKS[clock]
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    for name in variants:
+        variants[name]()
+    for _ in range(repeats):
+        for name, run in variants.items():
+            synchronise(device)
+            start = now()
+            run()
+            synchronise(device)
+            seconds[name].append(now() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def peak_mib(run: Callable[[], Any], device: torch.device) -> float | None:
+    """Peak CUDA memory above what was held before, in MiB; None on a CPU, which does not tell."""
+    if device.type != "cuda":
+        return None
+    torch.cuda.synchronize(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    run()
+    torch.cuda.synchronize(device)
+    return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    facts: dict[str, Any] = {"torch": torch.__version__, "device": device.type}
+    if device.type == "cuda":
+        return facts | {"name": torch.cuda.get_device_name(device)}
+    names = [line.split(":", 1)[1].strip() for line in _cpu_lines() if line.startswith("model name")]
+    return facts | {
+        "name": names[0] if names else platform.processor(),
+        "threads": torch.get_num_threads(),
+        "load_average": round(os.getloadavg()[0], 2),
+    }
+
+
+def _cpu_lines() -> list[str]:
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.is_file() else []
+
+
+def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of one set of columns, aligned."""
+    columns = list(rows[0])
+    cells = [[f"{row[c]:.3g}" if isinstance(row[c], float) else str(row[c]) for c in columns] for row in rows]
+    widths = [max(len(text) for text in column) for column in zip(columns, *cells, strict=True)]
+    for line in [columns, *cells]:
+        print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
+
+
+def write_results(name: str, rows: Sequence[Mapping[str, Any]], device: torch.device, folder: Path) -> Path:
+    """`folder/NAME-DEVICE.json`: date, hardware, rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}-{device.type}.json"
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    file.write_text(
+        json.dumps({"date": date, "hardware": hardware(device), "rows": list(rows)}, indent=2) + "\n"
+    )
+    return file
