@@ -54,7 +54,7 @@ def generate_file(
     if cut_out is None and photo.shape[2] == 4 and (photo[..., 3] < 128).any():
         logger.info("%s has transparent parts: it is taken as a cut-out", image)
         cut_out = photo
-    pipeline = load_pipeline(model, params.networks.device)
+    pipeline = load_pipeline(model, params.networks.device, params.sampling.precision)
     sampling = params.sampling
     try:
         frames = pipeline(

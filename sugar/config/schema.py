@@ -289,6 +289,7 @@ class Sampling(Section):
     drop_until: Share
     negative_prompt: str
     batch_size: Count
+    precision: Literal["fp32", "bf16"]
 
 
 class Evaluate(_Media):

@@ -43,7 +43,7 @@ def candidate(
 def _opened(folder: Path, sampling: Mapping[str, Any], size: Mapping[str, int], device: str) -> Generate:
     from sugar.stages.model_folder import load_pipeline
 
-    pipeline = load_pipeline(folder, device)
+    pipeline = load_pipeline(folder, device, sampling["precision"])
     pipeline.set_progress_bar_config(disable=True)
 
     def generate(pairs: Sequence[Pair], image_scale: float) -> np.ndarray:

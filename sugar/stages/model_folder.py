@@ -37,8 +37,8 @@ def export_pipeline(folder: Path, base: str, dino: str, clip: str) -> None:
     shutil.rmtree(fresh)
 
 
-def load_pipeline(folder: Path, device: str) -> Any:
-    """The `SugarPipeline` of a folder, on a device, quiet.
+def load_pipeline(folder: Path, device: str, precision: str) -> Any:
+    """The `SugarPipeline` of a folder, on a device, quiet; precision: "fp32" or "bf16", of the networks.
 
     Raises:
         InputError: the folder is missing or not a SugarPipeline.
@@ -51,7 +51,7 @@ def load_pipeline(folder: Path, device: str) -> Any:
     if not (folder / "model_index.json").is_file():
         raise InputError(f"{folder}: must be a SugarPipeline folder (model_index.json and its networks)")
     where = resolve_device(device)
-    dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
+    dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     try:
         pipeline = SugarPipeline.from_pretrained(folder, torch_dtype=dtype)
     except (OSError, ValueError) as error:
