@@ -216,7 +216,12 @@ def _build_parser() -> argparse.ArgumentParser:
 
 
 def _params(args: argparse.Namespace) -> Params:
-    return load_params(args.params, args.profile, args.overrides)
+    params = load_params(args.params, args.profile, args.overrides)
+    networks = [value for value in params.section("networks").values() if isinstance(value, str)]
+    if all(params.given(value).is_dir() for value in networks if value != params.networks.device):
+        # Bars for what takes no time are noise; where something may be downloaded they stay.
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    return params
 
 
 def _run_stage(args: argparse.Namespace) -> None:

@@ -1,0 +1,175 @@
+"""All nine stages, one after the other, on the smoke profile with tiny networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sugar.config import InputError, Params, load_params
+from sugar.data.atomic import sha256_file
+from sugar.stages import STAGES, StageFailure, run_stage
+
+
+def make_params(project_root: Path, root: Path, networks: Path, *overrides: str) -> Params:
+    folders = {name: name for name in ("base", "dino", "clip", "metrics_dino", "video_text")}
+    folders["metrics_clip"] = "clip"
+    return load_params(
+        project_root / "params.yaml",
+        ["smoke"],
+        [
+            f"paths.root={root}",
+            "evaluate.num_subjects=2",
+            "evaluate.retrieval_gallery=2",
+            "evaluate.compare=[text_only, stage1]",
+            "sampling.num_steps=2",
+            "training.sample_steps=2",
+            "training.sample_clips=1",
+            *(f"networks.{key}={networks / folder}" for key, folder in folders.items()),
+            *overrides,
+        ],
+    )
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): sha256_file(p) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def chain(
+    project_root: Path, tiny_networks: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Params, dict[str, dict[str, float]]]:
+    params = make_params(project_root, tmp_path_factory.mktemp("chain"), tiny_networks)
+    return params, {name: run_stage(name, params) for name in STAGES}
+
+
+def test_every_stage_leaves_its_outputs_and_figures(chain):
+    params, figures = chain
+    assert figures["source"]["subjects"] == 12
+    assert figures["synthesize"]["triplets"] == 12
+    assert figures["ingest"]["triplets"] + figures["ingest"]["skipped"] == 16
+    assert figures["encode"]["real_samples"] == figures["ingest"]["accepted"]
+    assert figures["pretrain"]["steps"] == figures["finetune"]["steps"] == 4
+    assert figures["evaluate"]["num_videos"] == 2
+    assert figures["register"]["version"] == 1
+    for name, stage in STAGES.items():
+        assert all(any(params.path(output).iterdir()) for output in stage.outputs), name
+        assert json.loads((params.path("metrics") / f"{name}.json").read_text()) == figures[name]
+
+
+def test_both_models_load_as_pipelines(chain):
+    from sugar import SugarPipeline
+
+    for name in ("stage1", "stage2"):
+        SugarPipeline.from_pretrained(chain[0].path(name))
+
+
+def test_the_frozen_half_of_stage_2_is_stage_1s_to_the_bit(chain):
+    from safetensors.torch import load_file
+
+    params, _ = chain
+    first, second = (
+        load_file(params.path(name) / "transformer" / "diffusion_pytorch_model.safetensors")
+        for name in ("stage1", "stage2")
+    )
+    frozen = json.loads((params.path("stage2") / "frozen.json").read_text())
+    assert {name.split(".")[1] for name in frozen if name.startswith("transformer_blocks.")} == {"0", "1"}
+    assert all(first[name].equal(second[name]) for name in frozen)
+    moved = [name for name in first if not first[name].equal(second[name])]
+    assert any(name.startswith("transformer_blocks.3.") for name in moved)
+
+
+def test_the_report_is_one_file_with_videos_and_the_papers_table(chain):
+    page = (chain[0].path("evaluation") / "report.html").read_text()
+    assert page.count("data:video/mp4;base64,") >= 2
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_tracker_has_a_run_a_stage_with_datasets_samples_and_the_model(chain):
+    from mlflow import MlflowClient
+
+    params, _ = chain
+    client = MlflowClient(tracking_uri=params.tracking_uri, registry_uri=params.tracking_uri)
+    experiment = client.get_experiment_by_name("sugar")
+    assert experiment is not None
+    runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+    assert set(runs) == set(STAGES)
+    assert all(run.info.status == "FINISHED" for run in runs.values())
+    assert {d.dataset.name for d in runs["finetune"].inputs.dataset_inputs} == {
+        "latents_real", "latents_synthetic",
+    }  # fmt: skip
+    history = client.get_metric_history(runs["pretrain"].info.run_id, "pretrain/loss")
+    assert [point.step for point in history][:4] == [1, 2, 3, 4]
+    samples = client.list_artifacts(runs["pretrain"].info.run_id, "pretrain/samples")
+    assert any(item.path.endswith(".mp4") for item in samples)
+    assert client.get_model_version_by_alias("sugar", "candidate").version == "1"
+
+
+def test_a_stage_that_is_run_again_makes_the_same_and_nothing_anew(chain):
+    params, _ = chain
+    for name, output in (("synthesize", "synthetic"), ("ingest", "real"), ("encode", "latents_real")):
+        before = contents(params.path(output))
+        figures = run_stage(name, params)
+        assert contents(params.path(output)) == before, name
+        assert figures.get("shards_made", figures.get("real_encoded")) == 0, name
+
+
+def test_another_threshold_on_synthetic_data_leaves_the_real_latents_and_stage_1(
+    chain, project_root: Path, tiny_networks: Path
+):
+    params, _ = chain
+    scores = _column(params.path("synthetic"), "score_identity")
+    middle = sorted(scores)[len(scores) // 2]
+    changed = make_params(
+        project_root,
+        params.root,
+        tiny_networks,
+        f"synthesize.filters.min_identity={middle}",
+        "validate.min_rows.synthetic=1",
+    )
+    real, latents, stage1 = (contents(params.path(name)) for name in ("real", "latents_real", "stage1"))
+    assert run_stage("synthesize", changed)["accepted"] < len(scores)
+    with pytest.raises(InputError, match="has changed since it passed the gate; run validate again"):
+        run_stage("encode", changed)
+    run_stage("validate", changed)
+    figures = run_stage("encode", changed)
+    assert figures["synthetic_samples"] < len(scores) and figures["synthetic_encoded"] == 0
+    run_stage("pretrain", changed)
+    after = tuple(contents(params.path(name)) for name in ("real", "latents_real", "stage1"))
+    assert after == (real, latents, stage1)
+
+
+def test_a_failing_gate_stops_the_chain_and_says_why(chain, project_root: Path, tiny_networks: Path):
+    strict = make_params(project_root, chain[0].root, tiny_networks, "validate.min_rows.real=1000")
+    with pytest.raises(StageFailure, match=r"real: .*row.*1000"):
+        run_stage("validate", strict)
+    with pytest.raises(InputError, match="did not pass the gate"):
+        run_stage("encode", strict)
+
+
+def test_a_model_below_the_asked_identity_is_not_registered(chain, project_root: Path, tiny_networks: Path):
+    proud = make_params(project_root, chain[0].root, tiny_networks, "register.min_identity=1.0")
+    with pytest.raises(StageFailure, match=r"register\.min_identity asks for 1\.0"):
+        run_stage("register", proud)
+
+
+def test_one_phase_strategies_run_in_stage_2(chain, project_root: Path, tiny_networks: Path, tmp_path: Path):
+    import shutil
+
+    params, _ = chain
+    mix = make_params(
+        project_root, tmp_path, tiny_networks, "strategy.name=mix", "strategy.mix_probability=1.0",
+        "training.sample_every=0", "tracking.enabled=false",
+    )  # fmt: skip
+    for name in ("latents_real", "latents_synthetic"):
+        shutil.copytree(params.path(name), mix.path(name))
+    assert run_stage("pretrain", mix)["steps"] == 0
+    figures = run_stage("finetune", mix)
+    assert figures["steps"] == 8 and figures["frozen_parameters"] == 0 and "loss_real" not in figures
+
+
+def _column(folder: Path, name: str) -> list[float]:
+    from sugar.data.manifest import read_manifest
+
+    return read_manifest(folder)[name].to_pylist()
