@@ -125,7 +125,7 @@ def _random_frames(clip: Clip, recipe: IngestRecipe, window: int) -> list[int]:
 def _identity_of(
     window: Window, order: list[int], noun: str, recipe: IngestRecipe, cut: Segmenter
 ) -> tuple[int, np.ndarray]:
-    """Frame and cut-out: the first in the order that the segmenter is sure of, else the one with the best score.
+    """Frame and cut-out: the first that the segmenter is sure of, else the one with the best score.
 
     Raises:
         BadMedia, NoSubject: no frame gives a cut-out within the bounds; the reason is the last one's.

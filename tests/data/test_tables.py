@@ -1,0 +1,74 @@
+"""Tables and file names of users: read strictly, errors name file, line and value."""
+
+from pathlib import PurePath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sugar.config import InputError
+from sugar.data.tables import file_key, listed_file, noun_of, read_rows
+from sugar.triplet import check_key
+
+
+@pytest.fixture
+def table(tmp_path):
+    def write(content: str | bytes):
+        file = tmp_path / "captions.csv"
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+        return file
+
+    return write
+
+
+def test_rows_with_line_numbers_and_without_spaces(table):
+    file = table('\ufefffile , noun\na.mp4, dog \n"b, c.mp4",cat\n')
+    assert read_rows(file, ("file", "noun")) == [
+        (2, {"file": "a.mp4", "noun": "dog"}),
+        (3, {"file": "b, c.mp4", "noun": "cat"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("file,caption\na,b\n", "must have the columns file, noun, lacks noun"),
+        ("", "lacks file, noun"),
+        ("file,noun\na.mp4,\n", "line 2: noun must not be empty"),
+        ("file,noun\na.mp4\n", "line 2: must have 2 cells"),
+        ("file,noun\na.mp4,dog,cat\n", "line 2: must have 2 cells"),
+        ('file,noun\n"a.mp4,dog\n', "not valid CSV"),
+        (b"file,noun\n\xff\xfe,dog\n", "must be UTF-8 text"),
+    ],
+)
+def test_bad_tables(table, content, message):
+    with pytest.raises(InputError, match=message):
+        read_rows(table(content), ("file", "noun"))
+
+
+def test_no_table(tmp_path):
+    with pytest.raises(InputError, match="cannot be read"):
+        read_rows(tmp_path / "none.csv", ("file",))
+
+
+@pytest.mark.parametrize(
+    "name", ["missing.mp4", "../secret.mp4", "/etc/passwd", "a/../../x.mp4", "x\0y", "sub"]
+)
+def test_a_row_names_a_file_inside_the_folder(tmp_path, name):
+    folder = tmp_path / "clips"
+    (folder / "sub").mkdir(parents=True)
+    (tmp_path / "secret.mp4").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"captions.csv line 4: file must name a file in .*clips"):
+        listed_file(folder, folder / "captions.csv", 4, name)
+
+
+def test_nouns_from_names():
+    assert noun_of(PurePath("Teddy_Bear2.JPG")) == "teddy bear"
+    assert noun_of(PurePath("coffee mug/3.png")) == "coffee mug"
+    assert noun_of(PurePath("0123.png")) == "subject"
+
+
+@given(st.text(max_size=200), st.from_regex(r"[0-9a-f]{64}", fullmatch=True))
+def test_any_file_name_gives_a_key(name, digest):
+    key = file_key(name, digest)
+    assert check_key(key).endswith(digest[:8])

@@ -1,0 +1,156 @@
+"""Real triplets end to end: any folder of clips in, triplets and counted skips out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sugar.config import InputError
+from sugar.data.manifest import dataset_digest, read_manifest
+from sugar.data.shard_pool import Skips
+from sugar.data.shards import read_triplets
+from sugar.data.video_io import encode_mp4
+from sugar.encoders.segmentation import NoSubject, Segmentation, make_segmenter
+from sugar.ingest.clips import FolderClips, SpriteClips
+from sugar.ingest.dataset import ingest_dataset
+from sugar.ingest.shard import IngestRecipe, ingest_shard
+from sugar.triplet import Triplet
+
+RECIPE = IngestRecipe(seed=1, fps=8, num_frames=5, height_px=32, width_px=32, max_windows=1)
+
+
+class BrightCut:
+    """Bright pixels are the subject; the score is the area, so that one frame is the best."""
+
+    def __call__(
+        self, image_rgb: np.ndarray, noun: str, *, prior_HW: np.ndarray | None = None
+    ) -> Segmentation:
+        mask = (image_rgb.min(axis=2) > 150).astype(np.uint8) * 255
+        if not mask.any():
+            raise NoSubject("all dark")
+        return Segmentation(mask, float((mask > 0).mean()))
+
+
+def score(triplets: Sequence[Triplet]) -> list[dict[str, float]]:
+    return [{"flow_px": 1.0} for _ in triplets]
+
+
+def ingest(folder, clips, recipe=RECIPE, **changes):
+    arguments = {"make_cut": BrightCut, "make_score": lambda: score, "networks_digest": "n", "shard_size": 4}
+    return ingest_dataset(folder, clips, recipe, **(arguments | changes))
+
+
+def growing_square(num_frames: int = 16, side: int = 48) -> np.ndarray:
+    frames = np.full((num_frames, side, side, 3), 30, np.uint8)
+    for k in range(num_frames):
+        half = 4 + k // 2
+        frames[k, side // 2 - half : side // 2 + half, side // 2 - half : side // 2 + half] = 240
+    return frames
+
+
+@pytest.fixture
+def folder(tmp_path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    good = encode_mp4(growing_square(), 8)
+    contents = {
+        "good.mp4": good,
+        "cut.mp4": good[: len(good) // 2],
+        "text.mp4": b"these are no frames",
+        "empty.mp4": b"",
+        "short.mp4": encode_mp4(growing_square(3), 8),
+        "dark.mp4": encode_mp4(growing_square() // 4, 8),
+        "small.mp4": encode_mp4(growing_square(16, 24), 8),
+        "good2.mp4": encode_mp4(growing_square(32), 16),
+    }
+    rows = ["file,noun,caption"]
+    for name, data in contents.items():
+        (clips / name).write_bytes(data)
+        rows.append(f"{name},square,a growing square {name}")
+    (clips / "captions.csv").write_text("\n".join(rows))
+    return clips
+
+
+def test_good_clips_become_triplets_and_bad_ones_are_counted(folder, tmp_path):
+    figures = ingest(tmp_path / "real", FolderClips(folder, 0), replace(RECIPE, max_windows=3))
+    table = read_manifest(tmp_path / "real")
+    assert [key[:5] + key[-4:] for key in table["key"].to_pylist()] == [
+        "good--w00", "good--w01", "good--w02", "good2-w00", "good2-w01", "good2-w02",
+    ]  # fmt: skip
+    skipped = {name.removeprefix("skipped_"): n for name, n in figures.items() if name.startswith("skipped_")}
+    assert skipped == {
+        "truncated": 1,
+        "not_a_video": 1,
+        "empty": 1,
+        "too_short": 1,
+        "no_subject": 3,
+        "too_small": 1,
+    }
+    for triplet in read_triplets(tmp_path / "real", table):
+        assert triplet.source == "real"
+        assert triplet.prompt.startswith("a growing square good")
+        assert triplet.video.shape == (5, 32, 32, 3)
+        solid = triplet.identity[..., 3] > 250
+        assert (triplet.identity[solid][:, :3] > 200).all()
+        frame = triplet.video[int(triplet.provenance["identity_frame"])]
+        # The still and the frame are one view: the same share of both is bright.
+        bright = [(picture.min(axis=2) > 150).mean() for picture in (frame, triplet.subject)]
+        assert abs(bright[0] - bright[1]) < 0.06
+
+
+def test_the_best_of_the_random_frames_is_taken():
+    triplets = []
+    for seed in range(6):
+        clips = SpriteClips(1, 0, 0, 5, 32, 32, 8)
+        clip = clips.load(0)._replace(content=encode_mp4(growing_square(5), 8), key=f"c{seed}")
+        triplets += ingest_shard([clip], replace(RECIPE, seed=seed), BrightCut(), score, Skips().add)
+    frames = {int(t.provenance["identity_frame"]) for t in triplets}
+    # The best of three of the five frames is never one of the two smallest squares.
+    assert frames <= {2, 3, 4}
+    assert len(frames) > 1
+
+
+@pytest.mark.parametrize(
+    "bounds, reason",
+    [({"min_mask_area": 0.5}, "mask_too_small"), ({"max_mask_area": 0.01}, "mask_too_large")],
+)
+def test_unbelievable_masks_are_refused(bounds, reason):
+    skips = Skips()
+    clip = SpriteClips(1, 0, 0, 5, 32, 32, 8).load(0)._replace(content=encode_mp4(growing_square(5), 8))
+    assert not list(ingest_shard([clip], replace(RECIPE, **bounds), BrightCut(), score, skips.add))
+    assert skips.counts == {reason: 1}
+
+
+def test_sprite_world_with_grabcut(tmp_path):
+    clips = SpriteClips(6, 3, 0.5, 5, 64, 64, 8)
+    recipe = replace(RECIPE, height_px=64, width_px=64)
+    figures = ingest(tmp_path / "a", clips, recipe, make_cut=lambda: make_segmenter("grabcut"))
+    assert figures["triplets"] >= 4
+    table = read_manifest(tmp_path / "a")
+    for triplet in read_triplets(tmp_path / "a", table):
+        assert triplet.prompt == clips.load(int(triplet.key.split("-")[1])).caption
+        assert triplet.motion
+        assert triplet.category
+    ingest(tmp_path / "b", clips, recipe, make_cut=lambda: make_segmenter("grabcut"))
+    assert dataset_digest(tmp_path / "a") == dataset_digest(tmp_path / "b")
+    again = ingest(tmp_path / "a", clips, recipe, make_cut=lambda: make_segmenter("grabcut"))
+    assert again["shards_made"] == 0
+
+
+def test_a_folder_of_bad_clips_says_so(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    (tmp_path / "a.txt").write_text("a dog")
+    with pytest.raises(InputError, match=r"at least one triplet, got none; skipped: not_a_video \(1\)"):
+        ingest(tmp_path / "real", FolderClips(tmp_path, 0))
+
+
+def test_real_clips_give_triplets(real_data, tmp_path):
+    clips = FolderClips(real_data / "videos", 0, max_clips=2)
+    recipe = replace(RECIPE, max_windows=2, height_px=64, width_px=96)
+    figures = ingest(tmp_path, clips, recipe, make_cut=lambda: make_segmenter("grabcut"))
+    assert figures["triplets"] >= 2
+    for triplet in read_triplets(tmp_path, read_manifest(tmp_path)):
+        assert triplet.video.shape == (5, 64, 96, 3)
+        assert max(triplet.subject.shape) > 400
+        assert (triplet.identity[..., 3] > 127).any()
