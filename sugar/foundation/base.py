@@ -107,7 +107,7 @@ class TextToVideo(torch.nn.Module):
         handle = self.transformer.patch_embed.text_proj.register_forward_hook(drop)
         try:
             text_BLD = self.text_encoder(ids)[0]
-            # The CPU's fused bf16 attention has a slow backward: plain attention takes 0.9 of the step's time.
+            # The CPU's fused bf16 attention has a slow backward; with plain attention a step takes 0.9 times.
             with sdpa_kernel([SDPBackend.MATH]):
                 return self.transformer(latents, text_BLD, timesteps, return_dict=False)[0]
         finally:
@@ -167,7 +167,8 @@ def train_base(
 ) -> tuple[TextToVideo, dict[str, float]]:
     """Train text encoder and transformer on the pool's latents (redrawn from their posterior each time)."""
     torch.manual_seed(seed)
-    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # plain attention in bf16; the CPU's switch too
+    # Plain attention in bf16 sums in bf16; the switch counts for the CPU too.
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
     num_frames, height, width = pool.frames.shape[1:4]
     text_encoder = build_text_encoder(len(tokenizer), **text_shape)
     transformer = build_transformer(
