@@ -6,7 +6,6 @@ import ast
 import inspect
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
