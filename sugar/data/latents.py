@@ -289,12 +289,14 @@ class LatentCache:
 def held_out(keys: Sequence[str], fraction: float) -> list[bool]:
     """Which samples training leaves out: those whose key's hash lies below `fraction`.
 
-    Each key is judged alone, so no sample changes sides when others come or go. Where none lies below a
-    fraction above 0, the one with the lowest hash is held out.
+    Each key is judged alone, so no sample changes sides when others come or go. Where none of several lies
+    below a fraction above 0, the one with the lowest hash is held out.
     """
     hashes = [int(sha256_bytes(key.encode())[:12], 16) / 16**12 for key in keys]
-    bound = max(fraction, min(hashes, default=0.0) * (1 + 1e-12)) if fraction else 0.0
-    return [value < bound for value in hashes]
+    lowest = min(hashes, default=0.0)
+    if fraction and len(keys) > 1 and lowest >= fraction:
+        return [value == lowest for value in hashes]
+    return [value < fraction for value in hashes]
 
 
 def _open(path: Path) -> Any:

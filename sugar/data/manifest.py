@@ -131,16 +131,17 @@ def read_table(path: Path, schema_version: int, columns: Mapping[str, pa.DataTyp
         raise InputError(f"{path}: no such file")
     try:
         table = pq.read_table(path, memory_map=True)
-    except (pa.ArrowException, OSError) as error:
+        found = table.column_names
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
     version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode(errors="replace")
     if version != str(schema_version):
         raise InputError(f"{path}: schema_version must be {schema_version}, got {version}")
     for name, kind in columns.items():
-        if name not in table.column_names:
-            raise InputError(f"{path}: must have a column {name!r}, got {table.column_names}")
-        if (found := table.schema.field(name).type) != kind:
-            raise InputError(f"{path}: column {name!r} must be of type {kind}, got {found}")
+        if name not in found:
+            raise InputError(f"{path}: must have a column {name!r}, got {found}")
+        if (other := table.schema.field(name).type) != kind:
+            raise InputError(f"{path}: column {name!r} must be of type {kind}, got {other}")
     return table
 
 

@@ -115,8 +115,9 @@ def iter_frames(
     """Decode a clip frame by frame, turned as its rotation says, in flat memory.
 
     Raises:
-        BadMedia: "empty", "not_a_video", "no_video_stream", "no_frames", "no_frame_rate", "too_large",
-            "truncated" (the index names data past the end of the file), "corrupt" (a frame does not decode).
+        BadMedia: "empty", "not_a_video", "no_video_stream", "unknown_codec", "no_frames", "no_frame_rate",
+            "too_large", "truncated" (the index is missing or names data past the end of the file), "corrupt"
+            (a frame does not decode).
         InputError: the file does not exist or cannot be opened.
     """
     with _open(source, max_pixels) as (container, stream):
@@ -159,6 +160,8 @@ def _open(source: Path | str | bytes, max_pixels: int) -> Iterator[tuple[InputCo
             if not container.streams.video:
                 raise BadMedia("no_video_stream", f"{name}: has no video stream")
             stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise BadMedia("unknown_codec", f"{name}: there is no decoder for its video stream")
             stream.codec_context.thread_count = 1
             if stream.width * stream.height > max_pixels:
                 size_px = f"{stream.width}x{stream.height}"

@@ -112,6 +112,7 @@ def test_held_out_samples_are_judged_alone(tmp_path):
     assert held_out(keys[::2], 0.1) == judged[::2]
     assert sum(held_out(keys, 0.0)) == 0
     assert sum(held_out(keys[:3], 1e-6)) == 1
+    assert held_out(keys[:1], 1e-6) == [False]
     assert held_out([], 0.5) == []
     build(tmp_path)
     cache = LatentCache.open(tmp_path)

@@ -80,12 +80,18 @@ def test_a_manifest_of_another_kind_is_refused(tmp_path, rows, change, rule):
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"no parquet", None])
-def test_a_damaged_or_missing_manifest_is_refused(tmp_path, rows, content):
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda whole: b"",
+        lambda whole: b"no parquet",
+        lambda whole: whole[:-20],
+        lambda whole: whole.replace(b"prompt", b"prom\xa5t"),
+    ],
+)
+def test_a_damaged_or_missing_manifest_is_refused(tmp_path, rows, damage):
     write_manifest(tmp_path, rows)
-    if content is None:
-        content = (tmp_path / MANIFEST).read_bytes()[:-20]
-    (tmp_path / MANIFEST).write_bytes(content)
+    (tmp_path / MANIFEST).write_bytes(damage((tmp_path / MANIFEST).read_bytes()))
     with pytest.raises(InputError, match=r"manifest\.parquet: cannot be read"):
         read_manifest(tmp_path)
     with pytest.raises(InputError, match="no such file"):

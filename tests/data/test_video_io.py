@@ -121,6 +121,7 @@ def test_bad_clips_say_why(make_clip):
     assert reason(muxed(make_clip(0)[:0], "avi", "mpeg4")) == "no_frames"
     assert reason(mp4[: len(mp4) // 2]) == "truncated"
     assert reason(mp4, max_pixels=1000) == "too_large"
+    assert reason(mp4.replace(b"avc1", b"zzzz")) == "unknown_codec"
 
 
 def test_a_clip_whose_index_comes_first_is_known_to_be_truncated(make_clip, tmp_path):
