@@ -82,11 +82,18 @@ def _resized(picture: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
     )
 
 
+def reason_kind(reason: str) -> str:
+    """What rows rejected for like reasons share: "identity 0.41 < 0.60" is "identity_low"."""
+    name, *rest = reason.split()
+    ending = "low" if "<" in rest else "high" if ">" in rest else rest[-1] if rest else ""
+    return re.sub(r"[^a-z0-9]+", "_", f"{name} {ending}".lower()).strip("_")
+
+
 def _by_reason(table: pa.Table) -> dict[str, np.ndarray]:
-    """Reason -> row numbers, the most frequent first."""
+    """Kind of reason -> row numbers, the most frequent first."""
     lists: Any = table["reasons"].combine_chunks()
     rows = np.asarray(lists.value_parent_indices())
-    reasons = np.asarray(lists.flatten().to_pylist(), dtype=object)
+    reasons = np.asarray([reason_kind(reason) for reason in lists.flatten().to_pylist()], dtype=object)
     found = {reason: rows[reasons == reason] for reason in sorted(set(reasons))}
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
@@ -100,7 +107,7 @@ def _write_sheets(
     kept = np.flatnonzero(table["accepted"].to_numpy(zero_copy_only=False))
     sheets = {"contact_sheet.png": kept}
     for reason in list(rejected)[:MAX_REASONS]:
-        sheets[f"rejected-{re.sub(r'[^a-z0-9_]+', '-', reason.lower())}.png"] = rejected[reason]
+        sheets[f"rejected-{reason}.png"] = rejected[reason]
     for name, rows in sheets.items():
         if len(rows):
             chosen = rows[np.unique(np.linspace(0, len(rows) - 1, num_shown).round().astype(int))]

@@ -120,7 +120,8 @@ def test_report_names_every_reason(tmp_path):
     def judge(table):
         import pyarrow as pa
 
-        reasons = [["flow_px"], ["flow_px", "identity"]] + [[]] * (table.num_rows - 2)
+        reasons = [["flow_px 0.1 < 0.5"], ["flow_px 9 > 8", "identity is missing"]]
+        reasons += [[]] * (table.num_rows - 2)
         table = table.set_column(
             table.column_names.index("accepted"), "accepted", pa.array([not reason for reason in reasons])
         )
@@ -130,19 +131,20 @@ def test_report_names_every_reason(tmp_path):
     run = run_shards(tmp_path, DIGESTS, shard_stubs.prepare)
     figures = publish_dataset(tmp_path, run, judge, report=tmp_path / "report")
     assert (figures["triplets"], figures["accepted"], figures["rejected"]) == (9, 7, 2)
-    assert figures["rejected_flow_px"] == 2
-    assert figures["rejected_identity"] == 1
+    assert figures["rejected_flow_px_low"] == figures["rejected_flow_px_high"] == 1
+    assert figures["rejected_identity_missing"] == 1
     assert figures["skipped_broken"] == 3
     assert figures["triplets_per_second"] > 0
     names = {path.name for path in (tmp_path / "report").iterdir()}
     assert names == {
         "contact_sheet.png",
-        "rejected-flow_px.png",
-        "rejected-identity.png",
+        "rejected-flow_px_low.png",
+        "rejected-flow_px_high.png",
+        "rejected-identity_missing.png",
         "rejections.json",
     }
     counted = json.loads((tmp_path / "report" / "rejections.json").read_text())
-    assert counted["rejected"]["flow_px"] == {"count": 2, "examples": ["s0-t0", "s0-t1"]}
+    assert counted["rejected"]["flow_px_low"] == {"count": 1, "examples": ["s0-t0"]}
     assert counted["skipped"]["broken"]["count"] == 3
     # Another verdict on the same shards: nothing is made, sheets of old reasons go away.
     figures = publish_dataset(
