@@ -53,7 +53,7 @@ def load_pipeline(folder: Path, device: str, precision: str) -> Any:
     where = resolve_device(device)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     try:
-        pipeline = SugarPipeline.from_pretrained(folder, torch_dtype=dtype)
+        pipeline = SugarPipeline.from_pretrained(folder, dtype=dtype)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{folder}: cannot be loaded as a SugarPipeline: {reason}") from error
