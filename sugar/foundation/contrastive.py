@@ -231,6 +231,27 @@ def build_video_text(
     )
 
 
+def start_from_clip(model: Any, folder: Path) -> None:
+    """Give an `XCLIPModel` the weights of a `CLIPModel` of the same sizes, as X-CLIP itself was started.
+
+    What only the video network has (messages between frames, temporal transformer, prompts) stays as drawn.
+
+    Raises:
+        ValueError: the folder is missing, or a size differs.
+    """
+    from transformers import CLIPModel
+
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder}: must exist before video_text is trained; add --only clip")
+    clip = CLIPModel.from_pretrained(folder, dtype=torch.float32).state_dict()
+    weights = {name.replace("pre_layrnorm", "pre_layernorm"): value for name, value in clip.items()}
+    try:
+        left = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"foundation.video_text must have the sizes of foundation.clip: {error}") from error
+    assert not left.unexpected_keys, left.unexpected_keys
+
+
 def text_ids(tokenizer: Any) -> dict[str, int]:
     return {
         "vocab_size": len(tokenizer),

@@ -159,6 +159,7 @@ def _matching(context: _Context, name: str) -> dict[str, float]:
     )
     if isinstance(options, FoundationVideoText):
         model = contrastive.build_video_text(tokenizer, *shape, options.num_frames)
+        contrastive.start_from_clip(model, context.out / "clip")
     else:
         model = contrastive.build_clip(tokenizer, *shape)
     figures = contrastive.train_matching(
