@@ -98,36 +98,11 @@ def scorers(params: Params, filters: Filters) -> tuple[MakeCut, MakeScore, Calla
 
 
 def judge(filters: Filters) -> Callable[[pa.Table], pa.Table]:
-    """Thresholds as a function that fills `accepted` and `reasons` of a manifest.
-
-    A reason names the threshold alone ("identity < 0.6"), so that reasons can be counted; the value that
-    failed it is in the score's column.
-    """
-    import pyarrow as pa
-
-    from sugar.filtering.thresholds import Bound, Thresholds, decide_table
+    """Thresholds as a function that fills `accepted` and `reasons` of a manifest."""
+    from sugar.filtering.thresholds import Thresholds, decide_table
 
     thresholds = Thresholds.from_filters(filters.model_dump())
-
-    def label(bound: Bound) -> str:
-        return f"{bound.score} {'<' if bound.direction == 'min' else '>'} {bound.value:g}"
-
-    def judged(table: pa.Table) -> pa.Table:
-        verdicts = [decide_table(table, Thresholds((bound,))) for bound in thresholds.bounds]
-        failed = [np.asarray(verdict["accepted"]) == np.False_ for verdict in verdicts]
-        reasons = [
-            [label(bound) for bound, bad in zip(thresholds.bounds, failed, strict=True) if bad[i]]
-            for i in range(table.num_rows)
-        ]
-        columns = {
-            "accepted": pa.array([not row for row in reasons], pa.bool_()),
-            "reasons": pa.array(reasons, pa.list_(pa.string())),
-        }
-        for name, values in columns.items():
-            table = table.set_column(table.column_names.index(name), name, values)
-        return table
-
-    return judged
+    return lambda table: decide_table(table, thresholds)
 
 
 def networks_digest(params: Params) -> str:
