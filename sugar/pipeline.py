@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 OutputType = Literal["np", "uint8", "pil", "pt", "latent"]
 OUTPUT_TYPES: tuple[OutputType, ...] = ("np", "uint8", "pil", "pt", "latent")
 MIN_SUBJECT_SHARE = 0.005
+_NO_SUBJECT_ADVICE = "Show it larger, whole and before a plain background, or give a cut-out as identity"
 
 
 @dataclass
@@ -159,16 +160,16 @@ class SugarPipeline(DiffusionPipeline):
         if not isinstance(transformer, SugarTransformer3DModel):
             transformer = SugarTransformer3DModel.from_pretrained(transformer, torch_dtype=dtype)
         tokenizer, text_encoder = load_text_encoder(base, device, dtype)
-        pipeline = cls(
+        torch.nn.Module.to(transformer, device)
+        return cls(
             tokenizer=tokenizer,
             text_encoder=text_encoder,
             vae=load_vae(base, device, dtype),
-            transformer=transformer.to(device),
+            transformer=transformer,
             scheduler=CogVideoXDDIMScheduler.from_pretrained(base, subfolder="scheduler"),
             dino=load_dino(dino, device, dtype),
             clip=load_clip(clip, device, dtype),
         )
-        return pipeline
 
     # Encoding
 
@@ -296,10 +297,7 @@ class SugarPipeline(DiffusionPipeline):
             raise InputError("prompt must say what the video shows, got an empty prompt")
         if output_type not in OUTPUT_TYPES:
             raise InputError(f"output_type must be one of {', '.join(OUTPUT_TYPES)}, got {output_type!r}")
-        config, ratio = self.transformer.config, spatial_ratio(self.vae)
-        height = height or config.sample_height * ratio
-        width = width or config.sample_width * ratio
-        num_frames = num_frames or self._default_frames()
+        num_frames, height, width = self._video_size(num_frames, height, width)
         self._check_size(height, width)
         self._latent_frames(num_frames)
         guidance = Guidance(
@@ -319,7 +317,8 @@ class SugarPipeline(DiffusionPipeline):
         dino, clip = self.encode_identities(identities)
         expand = (len(prompts), -1, -1)
         tokens = Tokens(text, dino.expand(expand), clip.expand(expand), negative)
-        with self.progress_bar(total=num_inference_steps) as progress:
+        progress_bar: Any = self.progress_bar
+        with progress_bar(total=num_inference_steps) as progress:
 
             def on_step_end(step: int, timestep: Tensor, latents: Tensor) -> Tensor | None:
                 progress.update()
@@ -370,9 +369,16 @@ class SugarPipeline(DiffusionPipeline):
             segmenter = GrabCutSegmenter()
         return [find_subject(picture, name, segmenter) for picture, name in zip(pictures, nouns, strict=True)]
 
-    def _default_frames(self) -> int:
-        """What the transformer was made for (`sample_frames` counts pixel frames, whatever its name says)."""
-        return int(self.transformer.config.sample_frames)
+    def _video_size(
+        self, num_frames: int | None, height: int | None, width: int | None
+    ) -> tuple[int, int, int]:
+        """Frames, height, width in pixels: what is given, or what the transformer was made for."""
+        config, ratio = self.transformer.config, spatial_ratio(self.vae)
+        return (
+            config.sample_frames if num_frames is None else num_frames,
+            config.sample_height * ratio if height is None else height,
+            config.sample_width * ratio if width is None else width,
+        )
 
     def _latent_frames(self, num_frames: int) -> int:
         try:
@@ -422,18 +428,18 @@ def find_subject(picture: Image.Image, noun: str, segmenter: Segmenter) -> np.nd
     """The cut-out of a picture's subject, uint8 `[h, w, 4]`.
 
     Raises:
-        InputError: the segmenter finds less of it than half a percent of the picture.
+        InputError: the segmenter finds none, or less of it than half a percent of the picture.
     """
-    from sugar.encoders.segmentation import cut_out
+    from sugar.encoders.segmentation import NoSubject, cut_out
 
     image_HWC = np.asarray(picture.convert("RGB"))
-    mask_HW = segmenter(image_HWC, noun).mask
+    try:
+        mask_HW = segmenter(image_HWC, noun).mask
+    except NoSubject as error:
+        raise InputError(f"no {noun} found in the picture: {error}. {_NO_SUBJECT_ADVICE}") from error
     share = float((mask_HW > 127).mean())
     if share < MIN_SUBJECT_SHARE:
-        raise InputError(
-            f"no {noun} found in the picture ({share:.1%} of it). Use a picture that shows the {noun} larger "
-            "and whole, another noun, or give a cut-out as identity."
-        )
+        raise InputError(f"no {noun} found in the picture: {share:.1%} of it. {_NO_SUBJECT_ADVICE}")
     return cut_out(image_HWC, mask_HW)
 
 

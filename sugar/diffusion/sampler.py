@@ -6,7 +6,7 @@ Legend: B clips, F latent frames, C channels, H W latent height and width.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler
@@ -36,7 +36,8 @@ def make_scheduler(scheduler: Scheduler, kind: str) -> Scheduler:
     """
     if kind not in SCHEDULERS:
         raise ValueError(f"sampling.scheduler must be one of {', '.join(SCHEDULERS)}, got {kind!r}")
-    return SCHEDULERS[kind].from_config(scheduler.config)
+    scheduler_class: Any = SCHEDULERS[kind]
+    return scheduler_class.from_config(scheduler.config)
 
 
 def sample(
@@ -82,6 +83,7 @@ def sample(
     timesteps: Tensor = scheduler.timesteps
     latents = latents_BFCHW.float() * scheduler.init_noise_sigma
     previous_clean: Tensor | None = None
+    take_step: Any = scheduler.step
     for step, timestep in enumerate(timesteps):
         active = active_streams(step, num_steps, drop, drop_until) if reads_image else frozenset()
         conditions = {"dino": "dino" in active, "clip": "clip" in active, "negative": guidance.negative}
@@ -96,11 +98,11 @@ def sample(
             guided = rescale_guidance(guided, predictions[wanted.index(both)], guidance.rescale)
         if isinstance(scheduler, CogVideoXDPMScheduler):
             back = timesteps[step - 1] if step else None
-            latents, previous_clean = scheduler.step(
+            latents, previous_clean = take_step(
                 guided, previous_clean, timestep, back, latents, generator=generators, return_dict=False
             )
         else:
-            latents = scheduler.step(guided, timestep, latents, return_dict=False)[0]
+            latents = take_step(guided, timestep, latents, return_dict=False)[0]
         if on_step_end is not None:
             replaced = on_step_end(step, timestep, latents)
             latents = latents if replaced is None else replaced

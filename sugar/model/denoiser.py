@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -146,7 +146,7 @@ class BranchDenoiser:
             return self.batch_branches != "one"
         if latents_BFCHW.device.type != "cuda":
             return True
-        config = self.transformer.config
+        config: Any = self.transformer.config
         batch, frames, _, height, width = latents_BFCHW.shape
         video_tokens = frames // (config.patch_size_t or 1) * height * width // config.patch_size**2
         streams = (self.tokens.text, self.tokens.dino, self.tokens.clip)

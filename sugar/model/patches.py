@@ -7,13 +7,13 @@ P values a patch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from diffusers.models.embeddings import CogVideoXPatchEmbed
 from torch import Tensor
 
 
-def embed_video(embed: CogVideoXPatchEmbed, latents_BFCHW: Tensor) -> Tensor:
-    """The video half of `CogVideoXPatchEmbed`: patches with their positions, `[B, L, D]`, in raster order."""
+def embed_video(embed: Any, latents_BFCHW: Tensor) -> Tensor:
+    """The video half of a `CogVideoXPatchEmbed`: patches with their positions, `[B, L, D]`, raster order."""
     batch, frames, _, height, width = latents_BFCHW.shape
     p, p_t = embed.patch_size, embed.patch_size_t
     if height % p or width % p or frames % (p_t or 1):
@@ -33,7 +33,7 @@ def embed_video(embed: CogVideoXPatchEmbed, latents_BFCHW: Tensor) -> Tensor:
     return video_BLD
 
 
-def _positions(embed: CogVideoXPatchEmbed, frames: int, height: int, width: int) -> Tensor:
+def _positions(embed: Any, frames: int, height: int, width: int) -> Tensor:
     """The sinusoidal or learned table `[1, L, D]` of the video tokens."""
     pixel_frames = (frames - 1) * embed.temporal_compression_ratio + 1
     trained = (embed.sample_frames, embed.sample_height, embed.sample_width)

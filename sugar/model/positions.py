@@ -28,7 +28,7 @@ def rotary_tables(
     base: tuple[int, int],
     *,
     temporal_patches: bool,
-    device: torch.device | str | None = None,
+    device: torch.device | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Cosine and sine tables `[L, K]` of CogVideoX's 3D rotary positions, frame by frame, row by row.
 

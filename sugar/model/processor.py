@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
-from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
@@ -29,11 +28,11 @@ class SelectiveAttnProcessor:
 
     def __call__(
         self,
-        attn: Attention,
+        attn: Any,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor,
         attention_mask: Tensor | None = None,
-        image_rotary_emb: tuple[Tensor, Tensor] | None = None,
+        image_rotary_emb: Any = None,
         plan: Sequence[AttentionCall] = (),
     ) -> tuple[Tensor, Tensor]:
         if attention_mask is not None:
@@ -48,8 +47,9 @@ class SelectiveAttnProcessor:
         if attn.norm_k is not None:
             key_BLNK = attn.norm_k(key_BLNK)
         if image_rotary_emb is not None:
-            query_BLNK = apply_rotary_emb(query_BLNK, image_rotary_emb, sequence_dim=1)
-            key_BLNK = apply_rotary_emb(key_BLNK, image_rotary_emb, sequence_dim=1)
+            rotate: Any = apply_rotary_emb
+            query_BLNK = rotate(query_BLNK, image_rotary_emb, sequence_dim=1)
+            key_BLNK = rotate(key_BLNK, image_rotary_emb, sequence_dim=1)
         dtype = query_BLNK.dtype
         if query_BLNK.device.type == "cpu" and dtype == torch.bfloat16:
             # The backward of the CPU's bfloat16 kernel is eight times slower than that of float32.

@@ -115,7 +115,8 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         self.clip_proj = ImageProjection(clip_dim, hidden_dim, inner_dim) if clip_dim else None
         self.design = resolve_design(attention_design)
         self.token_order = token_order(self.design)
-        for block in self.transformer_blocks:
+        blocks: Any = self.transformer_blocks
+        for block in blocks:
             block.attn1.set_processor(SelectiveAttnProcessor())
 
     @property
@@ -169,16 +170,17 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         return Conditions(tokens[0] if len(tokens) == 1 else torch.cat(tokens, dim=1), lengths)
 
     def _project_text(self, text_BLE: Tensor) -> Tensor:
-        text_BLD = self.patch_embed.text_proj(text_BLE)
-        if self.config.use_learned_positional_embeddings:
-            text_BLD = text_BLD + self.patch_embed.pos_embedding[:, : text_BLD.shape[1]].to(text_BLD.dtype)
+        embed: Any = self.patch_embed
+        text_BLD = embed.text_proj(text_BLE)
+        if embed.use_learned_positional_embeddings:
+            text_BLD = text_BLD + embed.pos_embedding[:, : text_BLD.shape[1]].to(text_BLD.dtype)
         return text_BLD
 
     def rotary_embedding(
-        self, frames: int, height: int, width: int, device: Any = None
+        self, frames: int, height: int, width: int, device: torch.device | None = None
     ) -> tuple[Tensor, Tensor] | None:
         """Rotary tables `[L, K]` for latents of F x H x W, in raster order; None for a sinusoidal model."""
-        config = self.config
+        config: Any = self.config
         if not config.use_rotary_positional_embeddings:
             return None
         p, p_t = config.patch_size, config.patch_size_t
@@ -199,7 +201,7 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         return self.rotary_embedding(frames, height, width, latents_BFCHW.device)
 
     @apply_lora_scale("attention_kwargs")
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
         hidden_states: Tensor,
         encoder_hidden_states: Tensor | None,
@@ -237,12 +239,13 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
             conditions = self.embed_conditions(*streams)
         elif any(stream is not None for stream in streams):
             raise ValueError("give either conditions or the streams that they are made of, not both")
+        config: Any = self.config
         emb_BT = self._embed_time(timestep, hidden_states.dtype, timestep_cond, ofs)
 
         video_BLD = self.embedding_dropout(embed_video(self.patch_embed, hidden_states))
         image_BLD = conditions.tokens_BLD
-        rotary = self._rotary(image_rotary_emb, hidden_states)
-        frame_tokens = math.prod(hidden_states.shape[3:]) // self.config.patch_size**2
+        rotary: Any = self._rotary(image_rotary_emb, hidden_states)
+        frame_tokens = math.prod(hidden_states.shape[3:]) // config.patch_size**2
         if self._first_frame_last:
             video_BLD = torch.roll(video_BLD, -frame_tokens, dims=1)
             rotary = rotary and tuple(torch.roll(table, -frame_tokens, dims=0) for table in rotary)
@@ -256,23 +259,24 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
             "plan": attention_plan(self.design, lengths, self.token_order),
         }
         rotary = rotary and with_text(rotary, image_BLD.shape[1])
+        checkpoint: Any = self._gradient_checkpointing_func if self.gradient_checkpointing else None
         for block in self.transformer_blocks:
             arguments = (video_BLD, image_BLD, emb_BT, rotary, block_kwargs)
-            if torch.is_grad_enabled() and self.gradient_checkpointing:
-                video_BLD, image_BLD = self._gradient_checkpointing_func(block, *arguments)
+            if torch.is_grad_enabled() and checkpoint is not None:
+                video_BLD, image_BLD = checkpoint(block, *arguments)
             else:
                 video_BLD, image_BLD = block(*arguments)
         video_BLD = self.proj_out(self.norm_out(self.norm_final(video_BLD), temb=emb_BT))
         if self._first_frame_last:
             video_BLD = torch.roll(video_BLD, frame_tokens, dims=1)
-        sample = unpatchify(video_BLD, hidden_states.shape, self.config.patch_size, self.config.patch_size_t)
+        sample = unpatchify(video_BLD, hidden_states.shape, config.patch_size, config.patch_size_t)
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
 
     def _embed_time(
         self, timestep: Tensor, dtype: torch.dtype, cond: Tensor | None, ofs: Tensor | None
     ) -> Tensor:
         emb_BT = self.time_embedding(self.time_proj(timestep).to(dtype), cond)
-        if self.ofs_embedding is not None:
+        if self.ofs_embedding is not None and self.ofs_proj is not None:
             emb_BT = emb_BT + self.ofs_embedding(self.ofs_proj(ofs).to(dtype))
         return emb_BT
 
@@ -341,7 +345,9 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         ]
         if wrong:
             raise ValueError(f"the base transformer does not fit: {', '.join(wrong[:5])}")
-        return model if model.dtype == base.dtype else model.to(base.dtype)
+        if model.dtype != base.dtype:
+            torch.nn.Module.to(model, base.dtype)
+        return model
 
 
 def transformer_subfolder(base: str | Path) -> str | None:
