@@ -25,6 +25,13 @@ MOTIONS_OF_CATEGORY: Mapping[str, tuple[str, ...]] = {
     "static_object": ("slide left", "slide right", "spin", "grow", "float"),
 }
 """Motions that suit a category: a vase slides and floats, but does not dance (SUGAR section 4.2)."""
+PLURAL_NOUNS = frozenset(
+    """
+    binoculars boots earrings glasses gloves goggles headphones jeans mittens pants pliers scissors shoes shorts
+    slippers sneakers socks sunglasses trousers
+    """.split()
+)
+"""Nouns of which one speaks in pairs."""
 CAMERAS_WHEN_STILL = ("pan", "pan", "zoom", "zoom", "none")
 """The camera of a clip whose subject stands still; the clips that do not move at all are what the filter on
 optical flow is for."""
@@ -94,6 +101,8 @@ def sentence(noun: str, style: str, background: str, motion: str, choices: Seque
 
 
 def _with_article(phrase: str) -> str:
+    if phrase.split()[-1].lower() in PLURAL_NOUNS:
+        return f"a pair of {phrase}"
     return ("an " if phrase[0].lower() in "aeiou" else "a ") + phrase
 
 

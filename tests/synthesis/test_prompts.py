@@ -65,6 +65,13 @@ def test_any_noun(noun, seed):
         assert "  " not in prompt.text
 
 
+@pytest.mark.parametrize(
+    "noun, words", [("owl", "an owl"), ("red sunglasses", "a pair of red sunglasses"), ("glass", "a glass")]
+)
+def test_articles(noun, words):
+    assert words in sentence(noun, "as is", "room", "still", [0.0] * 5)
+
+
 def test_unknown_category():
     with pytest.raises(ValueError, match=r"category must be one of animal, .*, got 'plant'"):
         make_prompt("fern", "plant", 0)
