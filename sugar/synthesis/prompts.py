@@ -27,8 +27,8 @@ MOTIONS_OF_CATEGORY: Mapping[str, tuple[str, ...]] = {
 """Motions that suit a category: a vase slides and floats, but does not dance (SUGAR section 4.2)."""
 PLURAL_NOUNS = frozenset(
     """
-    binoculars boots earrings glasses gloves goggles headphones jeans mittens pants pliers scissors shoes shorts
-    slippers sneakers socks sunglasses trousers
+    binoculars boots earrings glasses gloves goggles headphones jeans mittens pants pliers scissors shoes
+    shorts slippers sneakers socks sunglasses trousers
     """.split()
 )
 """Nouns of which one speaks in pairs."""
