@@ -44,12 +44,14 @@ def load_pipeline(folder: Path, device: str, precision: str) -> Any:
         InputError: the folder is missing or not a SugarPipeline.
     """
     import torch
+    from diffusers.utils.logging import disable_progress_bar
 
     from sugar.encoders.loading import resolve_device
     from sugar.pipeline import SugarPipeline
 
     if not (folder / "model_index.json").is_file():
         raise InputError(f"{folder}: must be a SugarPipeline folder (model_index.json and its networks)")
+    disable_progress_bar()
     where = resolve_device(device)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
     try:
