@@ -75,9 +75,10 @@ class Window:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
-    """A CSV with a column for every name in any row; a cell without a value is empty."""
+    """A CSV with "step" and a column for every other name in any row; a cell without a value is empty."""
     rows = list(rows)
-    columns = list(dict.fromkeys(name for row in rows for name in row)) or ["step"]
+    names = {name for row in rows for name in row}
+    columns = ["step", *(n for n in NAMES if n in names), *sorted(names - {"step", *NAMES})]
     with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

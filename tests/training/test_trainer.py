@@ -26,11 +26,8 @@ from sugar.training.job import TrainingJob
 from sugar.training.signals import EXIT_START_AGAIN, Preempted
 from sugar.training.trainer import TrainingDiverged, learning_rate_at, train
 
-ENGINES = [
-    (0, "fp32"),
-    (1, "bf16"),
-    *(pytest.param(z, p, marks=pytest.mark.slow) for z in (0, 1, 2, 3) for p in ("fp32", "bf16")),
-]
+SLOW = [(0, "bf16"), (1, "fp32"), (2, "fp32"), (2, "bf16"), (3, "fp32"), (3, "bf16")]
+ENGINES = [(0, "fp32"), (1, "bf16"), *(pytest.param(*engine, marks=pytest.mark.slow) for engine in SLOW)]
 
 
 class Killed(Exception):
@@ -215,10 +212,10 @@ def broken_cache(tmp_path, caches) -> Callable[[tuple[int, ...]], str]:
 @pytest.mark.parametrize("zero_stage", [0, 1])
 def test_steps_that_are_not_finite_are_skipped_and_counted(make_job, broken_cache, zero_stage) -> None:
     job = make_job(
-        real_latents=broken_cache((0, 1)), steps=12, log_every=1, zero_stage=zero_stage, ema_decay=0.5
+        real_latents=broken_cache((0, 1)), steps=8, log_every=1, zero_stage=zero_stage, ema_decay=0.5
     )
     figures = train(job)
-    assert 1 <= figures["skipped_steps"] < 12
+    assert 1 <= figures["skipped_steps"] < 8
     assert math.isfinite(figures["loss"])
     assert all(t.isfinite().all() for _, t in read_weights(Path(job.output) / "transformer"))
 
@@ -226,7 +223,7 @@ def test_steps_that_are_not_finite_are_skipped_and_counted(make_job, broken_cach
 def test_too_many_in_a_row_end_the_run_with_a_diagnosis(make_job, broken_cache) -> None:
     job = make_job(real_latents=broken_cache(tuple(range(24))), steps=12, max_bad_steps=3, checkpoint_every=1)
     with pytest.raises(
-        TrainingDiverged, match=r"3 steps in a row up to step 3 .* learning rate .* last checkpoint: .*step-"
+        TrainingDiverged, match=r"3 steps in a row up to step 3 .*learning rate .* last checkpoint: .*step-"
     ):
         train(job)
 
