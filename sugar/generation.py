@@ -42,7 +42,6 @@ def generate_file(
     """
     from sugar.data.atomic import write_bytes_atomic
     from sugar.data.video_io import encode_mp4
-    from sugar.encoders.segmentation import NoSubject
     from sugar.stages.model_folder import load_pipeline
 
     if out.suffix.lower() != ".mp4":
@@ -56,28 +55,23 @@ def generate_file(
         cut_out = photo
     pipeline = load_pipeline(model, params.networks.device, params.sampling.precision)
     sampling = params.sampling
-    try:
-        frames = pipeline(
-            image=_picture(photo[..., :3]) if cut_out is None else None,
-            identity=None if cut_out is None else _picture(cut_out),
-            prompt=prompt,
-            noun=noun,
-            segmenter=_segmenter(params) if cut_out is None else None,
-            negative_prompt=sampling.negative_prompt if negative_prompt is None else negative_prompt,
-            num_inference_steps=sampling.num_steps if num_steps is None else num_steps,
-            image_scale=sampling.image_scale if image_scale is None else image_scale,
-            text_scale=sampling.text_scale if text_scale is None else text_scale,
-            order=sampling.order,
-            drop=sampling.drop if drop_dino_until is None else "dino",
-            drop_until=sampling.drop_until if drop_dino_until is None else drop_dino_until,
-            scheduler=sampling.scheduler,
-            seed=seed,
-            output_type="uint8",
-        ).frames
-    except NoSubject as error:
-        raise InputError(
-            f"--image: {image}: {error}; give a cut-out with --identity, or another picture"
-        ) from error
+    frames = pipeline(
+        image=_picture(photo[..., :3]) if cut_out is None else None,
+        identity=None if cut_out is None else _picture(cut_out),
+        prompt=prompt,
+        noun=noun,
+        segmenter=_segmenter(params) if cut_out is None else None,
+        negative_prompt=sampling.negative_prompt if negative_prompt is None else negative_prompt,
+        num_inference_steps=sampling.num_steps if num_steps is None else num_steps,
+        image_scale=sampling.image_scale if image_scale is None else image_scale,
+        text_scale=sampling.text_scale if text_scale is None else text_scale,
+        order=sampling.order,
+        drop=sampling.drop if drop_dino_until is None else "dino",
+        drop_until=sampling.drop_until if drop_dino_until is None else drop_dino_until,
+        scheduler=sampling.scheduler,
+        seed=seed,
+        output_type="uint8",
+    ).frames
     write_bytes_atomic(out, encode_mp4(np.asarray(frames[0]), params.video.fps))
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 from tqdm import tqdm
 
 from sugar.config import InputError
-from sugar.data.latents import LatentWriter
+from sugar.data.latents import LatentWriter, held_out
 from sugar.data.manifest import accepted_rows, read_manifest
 from sugar.data.shards import read_triplets
 from sugar.stages.fingerprints import network_digest
@@ -53,20 +54,36 @@ class Networks:
         return {
             "networks": parts,
             "dtype": self.dtype,
-            "max_text_seq_length": text_length(self.base),
+            "max_text_seq_length": self.text_length,
+            "vae_scaling_factor": self.scaling_factor,
         }
 
+    @property
+    def text_length(self) -> int:
+        """Text tokens that the base transformer reads."""
+        from diffusers import CogVideoXTransformer3DModel
 
-def text_length(base: str) -> int:
-    """Text tokens that the base transformer reads."""
-    from diffusers import CogVideoXTransformer3DModel
+        return int(self._config(CogVideoXTransformer3DModel, "transformer")["max_text_seq_length"])
 
-    config: Any = CogVideoXTransformer3DModel.load_config(base, subfolder="transformer")
-    return int(config["max_text_seq_length"])
+    @property
+    def scaling_factor(self) -> float:
+        """From latents to the transformer's space."""
+        from diffusers import AutoencoderKLCogVideoX
+
+        return float(self._config(AutoencoderKLCogVideoX, "vae")["scaling_factor"])
+
+    def _config(self, network: Any, subfolder: str) -> Any:
+        try:
+            return network.load_config(self.base, subfolder=subfolder)
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(
+                f"networks.base: {self.base}/{subfolder} has no configuration: {reason}"
+            ) from error
 
 
-def load_encoders(networks: Networks) -> tuple[Encode, dict[str, Any]]:
-    """(triplets -> tensors of each, facts about the networks).
+def load_encoders(networks: Networks) -> Encode:
+    """A function from triplets to the tensors of each.
 
     The tensors are mean and std `[B, F, C, h, w]` of the VAE's posterior, unscaled, and text, dino and clip
     tokens `[B, L, D]`.
@@ -86,7 +103,7 @@ def load_encoders(networks: Networks) -> tuple[Encode, dict[str, Any]]:
     vae = load_vae(networks.base, device, dtype)
     tokenizer, text_encoder = load_text_encoder(networks.base, device, dtype)
     dino, clip = load_dino(networks.dino, device, dtype), load_clip(networks.clip, device, dtype)
-    length = text_length(networks.base)
+    length = networks.text_length
 
     def encode(triplets: Sequence[Triplet]) -> dict[str, Tensor]:
         videos = np.stack([triplet.video for triplet in triplets])
@@ -105,7 +122,7 @@ def load_encoders(networks: Networks) -> tuple[Encode, dict[str, Any]]:
         }
         return {name: tensor.to("cpu", dtype) for name, tensor in tensors.items()}
 
-    return encode, {"vae_scaling_factor": float(vae.config["scaling_factor"])}
+    return encode
 
 
 def encode_dataset(
@@ -131,22 +148,28 @@ def encode_dataset(
     table = accepted_rows(read_manifest(dataset))
     if not table.num_rows:
         raise InputError(f"{dataset}: has no accepted triplet, so there is nothing to encode")
-    encode, facts = load_encoders(networks)
-    writer = LatentWriter(output, networks.meta() | facts, shard_size, held_out_fraction)
-    positions = writer.plan(table["key"].to_pylist(), table["digest"].to_pylist())
-    wanted = dict(zip(table.take(positions)["key"].to_pylist(), positions, strict=True))
-    triplets = read_triplets(dataset, table.take(positions))
+    keys = table["key"].to_pylist()
+    writer = LatentWriter(output, networks.meta(), shard_size, held_out_fraction)
+    positions = writer.plan(keys, table["digest"].to_pylist())
+    if positions:
+        rows = table.take(pa.array(positions, pa.int64()))
+        _encode_rows(writer, positions, dataset, rows, load_encoders(networks), batch_size)
+    writer.finish()
+    num_held_out = sum(held_out(keys, held_out_fraction))
+    return {"samples": table.num_rows, "encoded": len(positions), "held_out": num_held_out}
+
+
+def _encode_rows(
+    writer: LatentWriter, positions: Sequence[int], dataset: Path, rows: pa.Table, encode: Encode, size: int
+) -> None:
+    """Give the writer the tensors of some rows, in batches of `size`; positions: of the rows in its plan."""
+    wanted = dict(zip(rows["key"].to_pylist(), positions, strict=True))
     with tqdm(total=len(positions), desc=f"encode {dataset.name}", unit="triplet", mininterval=1.0) as bar:
-        for batch in _batches(triplets, batch_size):
-            padded = [*batch, *[batch[0]] * (batch_size - len(batch))]
+        for batch in _batches(read_triplets(dataset, rows), size):
+            padded = [*batch, *[batch[0]] * (size - len(batch))]
             tensors = {name: tensor[: len(batch)] for name, tensor in encode(padded).items()}
             writer.add([wanted[triplet.key] for triplet in batch], tensors)
             bar.update(len(batch))
-    writer.finish()
-    from sugar.data.latents import held_out
-
-    num_held_out = sum(held_out(table["key"].to_pylist(), held_out_fraction))
-    return {"samples": table.num_rows, "encoded": len(positions), "held_out": num_held_out}
 
 
 def _batches(triplets: Iterator[Triplet], size: int) -> Iterator[list[Triplet]]:
