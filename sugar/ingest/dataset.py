@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sugar.data.code_digest import code_digest
 from sugar.data.dataset_report import Judge, publish_dataset
 from sugar.data.scored import Score
 from sugar.data.shard_pool import MakeShard, OnSkip, inputs_digest, run_shards
@@ -12,8 +13,17 @@ from sugar.ingest.clips import Clips, FolderClips
 from sugar.ingest.shard import IngestRecipe, ingest_shard
 from sugar.triplet import Triplet
 
-VERSION = 1
-"""Raised when the same clips and recipe give other triplets than before."""
+CODE = (
+    "sugar.sprites",
+    "sugar.ingest",
+    "sugar.encoders",
+    "sugar.filtering",
+    "sugar.metrics",
+    "sugar.data.cut_outs",
+    "sugar.data.shards",
+    "sugar.data.video_io",
+)
+"""What a shard depends on besides its clips, the recipe and the networks."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,9 @@ def ingest_dataset(
         InputError: no triplet at all, or as the loaders.
     """
     per_shard = max(1, shard_size // recipe.max_windows)
+    made_from = (code_digest(CODE), asdict(recipe), networks_digest)
     digests = [
-        inputs_digest(VERSION, asdict(recipe), networks_digest, [clips.digest(i) for i in numbers])
+        inputs_digest(*made_from, [clips.digest(i) for i in numbers])
         for shard in range(-(-len(clips) // per_shard))
         if (numbers := _of_shard(shard, per_shard, len(clips)))
     ]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sugar.data.atomic import write_json_atomic
+from sugar.data.code_digest import code_digest
 from sugar.data.dataset_report import Judge, publish_dataset
 from sugar.data.scored import Score
 from sugar.data.shard_pool import MakeShard, OnSkip, Skips, inputs_digest, run_shards
@@ -13,8 +14,17 @@ from sugar.encoders.segmentation import Segmenter
 from sugar.synthesis.shard import SynthesisRecipe, synthesize_shard
 from sugar.triplet import Triplet
 
-VERSION = 1
-"""Raised when the same subjects and recipe give other triplets than before."""
+CODE = (
+    "sugar.sprites",
+    "sugar.synthesis",
+    "sugar.encoders",
+    "sugar.filtering",
+    "sugar.metrics",
+    "sugar.data.cut_outs",
+    "sugar.data.shards",
+    "sugar.data.video_io",
+)
+"""What a shard depends on besides its subjects, the recipe and the networks."""
 SUBJECTS_PER_SHARD = 256
 """Bounds the memory in which photos wait to be written."""
 
@@ -95,12 +105,10 @@ def synthesize_dataset(
     keys, digests = table["key"].to_pylist(), table["digest"].to_pylist()
     per_shard = max(1, shard_size // recipe.prompts_per_subject)
     parts = [slice(start, start + per_shard) for start in range(0, len(keys), per_shard)]
+    made_from = (code_digest(CODE), asdict(recipe), networks_digest)
     run = run_shards(
         folder,
-        [
-            inputs_digest(VERSION, asdict(recipe), networks_digest, keys[part], digests[part])
-            for part in parts
-        ],
+        [inputs_digest(*made_from, keys[part], digests[part]) for part in parts],
         _Prepare(Path(subjects), [keys[part] for part in parts], recipe, make_cut, make_score),
         num_workers=num_workers,
         num_expected=len(keys) * recipe.prompts_per_subject,

@@ -13,6 +13,7 @@ import shard_stubs
 
 from sugar.config import InputError
 from sugar.data.atomic import remove_temporaries, sha256_file
+from sugar.data.code_digest import code_digest
 from sugar.data.dataset_report import publish_dataset
 from sugar.data.manifest import dataset_digest
 from sugar.data.shard_pool import inputs_digest, run_shards
@@ -152,3 +153,18 @@ def test_report_names_every_reason(tmp_path):
     )
     assert (figures["accepted"], figures["shards_made"]) == (9, 0)
     assert not list((tmp_path / "report").glob("rejected-*.png"))
+
+
+def test_the_digest_of_code_follows_its_files(tmp_path, monkeypatch):
+    package = tmp_path / "painting"
+    (package / "brushes").mkdir(parents=True)
+    for name in ("__init__.py", "oil.py", "brushes/__init__.py", "brushes/flat.py"):
+        (package / name).write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    whole, part = code_digest(["painting"]), code_digest(["painting.oil"])
+    assert code_digest(["painting"]) == whole
+    (package / "brushes" / "flat.py").write_text("x = 2\n")
+    assert code_digest(["painting"]) != whole
+    assert code_digest(["painting.oil"]) == part
+    with pytest.raises(ModuleNotFoundError, match="painting"):
+        code_digest(["painting.water"])
