@@ -29,7 +29,9 @@ def test_all_together_are_small_and_have_cards() -> None:
 
 
 def test_no_shipped_weight_is_a_pickle() -> None:
-    assert not [file for file in SPRITES.rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")]
+    assert not [
+        file for file in SPRITES.rglob("*") if file.suffix in (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+    ]
 
 
 def test_the_vae_gives_back_held_out_clips() -> None:
@@ -47,7 +49,9 @@ def test_clip_tells_the_styles_of_held_out_subjects() -> None:
     model = load_clip(SPRITES / "clip", "cpu", torch.float32)
     tokenizer = load_clip_tokenizer(SPRITES / "clip")
     texts = [contrastive.attribute_text(style=index) for index in range(len(pools.STYLE_NAMES))]
-    frames = np.stack([held_out_clip(index, style=style)[4] for index, style in enumerate(pools.STYLE_NAMES * 2)])
+    frames = np.stack(
+        [held_out_clip(index, style=style)[4] for index, style in enumerate(pools.STYLE_NAMES * 2)]
+    )
     guesses = (clip_image_features(model, frames) @ clip_text_features(model, tokenizer, texts).T).argmax(-1)
     right = guesses == torch.arange(len(texts)).repeat(2)
     assert float(right.float().mean()) > 0.8

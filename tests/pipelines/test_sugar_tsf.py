@@ -84,8 +84,8 @@ def test_nothing_is_installed_when_a_task_starts(compiled: Path):
 
 
 def test_settings_hold_what_a_stage_declares_and_a_change_reaches_only_those_who_read_it(project_root: Path):
-    from sugar.stages.component import settings_of_stages
     from sugar.config import load_params
+    from sugar.stages.component import settings_of_stages
 
     file = project_root / "params.yaml"
     before = settings_of_stages(json.dumps(load_params(file).as_dict()), "", "")
@@ -97,8 +97,8 @@ def test_settings_hold_what_a_stage_declares_and_a_change_reaches_only_those_who
 
 @pytest.mark.parametrize("config, profile, overrides", [("{}", "smoke", ""), ("[1]", "", ""), ("{", "", "")])
 def test_contradictory_or_broken_parameters_are_input_errors(config: str, profile: str, overrides: str):
-    from sugar.stages.component import settings_of_stages
     from sugar.config import InputError
+    from sugar.stages.component import settings_of_stages
 
     with pytest.raises(InputError):
         settings_of_stages(config, profile, overrides)
