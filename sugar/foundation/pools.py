@@ -6,7 +6,6 @@ A pool row is a pure function of its index, so a pool that was cut off is drawn 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -161,7 +160,3 @@ def _draw(folder: Path, kind: str, chunk, num: int, second: int, size_px: int, h
 def pick(step: int, seed: int, num: int, count: int) -> np.ndarray:
     """`count` different rows of `num` for one step: a pure function of (seed, step)."""
     return np.random.default_rng([seed, step, 5]).choice(num, size=count, replace=False)
-
-
-def words(names: Sequence[str], tags: np.ndarray) -> list[str]:
-    return [names[i] if i >= 0 else "" for i in tags]

@@ -27,7 +27,8 @@ def build_vae(
     from diffusers import AutoencoderKLCogVideoX
 
     levels = len(block_out_channels)
-    return AutoencoderKLCogVideoX(
+    network: Any = AutoencoderKLCogVideoX  # its annotations say tuples of one element
+    return network(
         down_block_types=("CogVideoXDownBlock3D",) * levels,
         up_block_types=("CogVideoXUpBlock3D",) * levels,
         block_out_channels=block_out_channels,

@@ -117,7 +117,7 @@ class _Group:
         from sugar.training.start import load_export
 
         self._sampled = steps[-1]
-        model = load_export(self._store.path(steps[-1]) / "transformer")
+        model: Any = load_export(self._store.path(steps[-1]) / "transformer")
         self._sample(model.to(choose_device(self._job.device)).eval(), steps[-1])
 
 

@@ -140,7 +140,7 @@ def stage_phase(strategy: Strategy, stage: int) -> Phase:
         )
     if len(strategy.phases) == 2:
         return strategy.phases[stage - 1]
-    only = strategy.phases[0]
+    only = next(iter(strategy.phases))
     return (
         replace(only, name="start", steps=0, frozen_fraction=0.0, synthetic_probability=0.0)
         if stage == 1

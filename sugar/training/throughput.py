@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from sugar.model.attention import GROUPS, VIDEO_SIDE, AttentionDesign
 
@@ -71,9 +71,9 @@ def model_flops(
     model: SugarTransformer3DModel, lengths: Mapping[str, int], *, checkpointing: bool = False
 ) -> StepFlops:
     """`step_flops` of a model whose `requires_grad` is set."""
-    blocks = model.transformer_blocks
+    blocks, config = model.transformer_blocks, cast(Any, model.config)
     return step_flops(
-        width=model.config.num_attention_heads * model.config.attention_head_dim,
+        width=config.num_attention_heads * config.attention_head_dim,
         num_blocks=len(blocks),
         lengths=lengths,
         design=model.design,

@@ -121,7 +121,8 @@ class Trainer:
             drop={"dino": job.drop_dino, "clip": job.drop_clip, "text": job.drop_text},
         )
         self._prepare_engine(model)
-        lengths = token_lengths(example, model.config.patch_size)
+        config: Any = model.config
+        lengths = token_lengths(example, config.patch_size)
         flops = model_flops(model, lengths, checkpointing=job.gradient_checkpointing)
         self.meter = Meter(job.global_batch, lengths, flops.total)
         self.window, self.history, self.held_out_history = Window(), [], []
