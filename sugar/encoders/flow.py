@@ -29,8 +29,8 @@ def make_flow(kind: str, device: str | torch.device = "cpu") -> Flow:
     """The optical flow of a configuration: uint8 frames [T, H, W, 3] to float32 flows [T-1, 2, H, W].
 
     Args:
-        kind: "dis", or "raft" (needs torchvision; its weights, trained as VBench's, come from torchvision's
-        server). device: for RAFT.
+        kind: "dis", or "raft" (needs torchvision, which fetches the weights that VBench uses).
+        device: for RAFT.
 
     Raises:
         InputError: for an unknown kind, or RAFT without a torchvision that works.

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from scipy.sparse.csgraph import shortest_path
 
-NUM_SUPERPIXELS = 180
+NUM_SUPERPIXELS = 120
+WORKING_PX = 96
 _COMPACTNESS = 12.0
 _ROUNDS = 5
 _SIGMA_COLOUR = 10.0
@@ -36,11 +37,15 @@ def superpixels(lab_HWC: np.ndarray, num_wanted: int = NUM_SUPERPIXELS) -> np.nd
     near_x = np.clip(cell_x + around[:, 1:], 0, columns - 1)
     candidates = near_y * columns + near_x
     labels = cell_y * columns + cell_x
-    everyone = np.arange(labels.size)
     for _ in range(_ROUNDS):
         centres = _means(points, labels, rows * columns)
-        distances = np.square(points[None] - centres[candidates]).sum(axis=-1)
-        labels = candidates[distances.argmin(axis=0), everyone]
+        closest = np.full(labels.size, np.inf, np.float32)
+        for candidate in candidates:
+            difference = points - centres[candidate]
+            distance = np.einsum("nd,nd->n", difference, difference)
+            nearer = distance < closest
+            closest[nearer] = distance[nearer]
+            labels = np.where(nearer, candidate, labels)
     _, dense = np.unique(labels, return_inverse=True)
     return dense.reshape(height, width)
 
@@ -49,35 +54,36 @@ def saliency(image_rgb: np.ndarray, prior_HW: np.ndarray | None = None) -> np.nd
     """How much each pixel belongs to what stands out from the border: float32 [H, W] in [0, 1].
 
     Args:
-        image_rgb: uint8 [H, W, 3], best at 64 to 256 px. prior_HW: other evidence for the subject in [0, 1],
-        for instance where a clip moves; it raises the saliency
-            and frees what it marks from counting as background.
+        image_rgb: uint8 [H, W, 3]; worked on at no more than `WORKING_PX`.
+        prior_HW: other evidence for the subject in [0, 1], for instance where a clip moves; it raises the
+            saliency and frees what it marks from counting as background.
     """
-    lab = cv2.cvtColor(image_rgb.astype(np.float32) / 255.0, cv2.COLOR_RGB2Lab)
+    height, width = image_rgb.shape[:2]
+    scale = min(1.0, WORKING_PX / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA)
+    lab = cv2.cvtColor(small.astype(np.float32) / 255.0, cv2.COLOR_RGB2Lab)
     labels = superpixels(lab)
-    count = int(labels.max()) + 1
-    height, width = labels.shape
-    flat = labels.ravel()
-    y, x = np.mgrid[:height, :width]
-    places = np.stack([(y.ravel() + 0.5) / height, (x.ravel() + 0.5) / width], axis=1)
+    flat, count = labels.ravel(), int(labels.max()) + 1
+    y, x = np.mgrid[: size[1], : size[0]]
     colour = _means(lab.reshape(-1, 3), flat, count)
-    place = _means(places, flat, count)
+    place = _means(np.stack([(y.ravel() + 0.5) / size[1], (x.ravel() + 0.5) / size[0]], axis=1), flat, count)
     border = np.zeros(count, bool)
     border[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     apart = np.linalg.norm(colour[:, None] - colour[None], axis=-1)
     neighbours = _adjacency(labels, count)
-
     background = _background(apart, neighbours, border)
+    prior = np.zeros(count, np.float32)
     if prior_HW is not None:
-        prior = _means(prior_HW.reshape(-1, 1), flat, count)[:, 0]
-        background *= 1.0 - prior
+        shrunk = cv2.resize(prior_HW, size, interpolation=cv2.INTER_AREA)
+        prior = _means(shrunk.reshape(-1, 1), flat, count)[:, 0]
+    background = background * (1.0 - prior)
     far = np.square(place[:, None] - place[None]).sum(axis=-1)
     contrast = (apart * np.exp(-far / (2 * _SIGMA_PLACE**2))) @ background
-    contrast *= np.exp(-np.square(place - 0.5).sum(axis=1) / (2 * _SIGMA_CENTRE**2))
-    foreground = _stretch(contrast)
-    if prior_HW is not None:
-        foreground = np.maximum(foreground, prior)
-    return _optimise(background, foreground, apart, neighbours)[labels].astype(np.float32)
+    contrast = contrast * np.exp(-np.square(place - 0.5).sum(axis=1) / (2 * _SIGMA_CENTRE**2))
+    foreground = np.maximum(_stretch(contrast), prior)
+    found = _optimise(background, foreground, apart, neighbours)[labels].astype(np.float32)
+    return cv2.resize(found, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def _means(values: np.ndarray, labels: np.ndarray, count: int) -> np.ndarray:

@@ -51,8 +51,7 @@ def encode_posterior(vae: Any, frames_BTHWC: np.ndarray | torch.Tensor) -> tuple
     """Mean and standard deviation of the latent posterior, not scaled.
 
     Args:
-        frames_BTHWC: uint8 RGB; T = 1 + a multiple of the temporal ratio, H and W multiples of the spatial
-        ratio.
+        frames_BTHWC: uint8 RGB; T as in `num_latent_frames`, H and W multiples of `spatial_ratio`.
 
     Returns:
         mean and std, both float32 [B, F, C, H / ratio, W / ratio] on the VAE's device.

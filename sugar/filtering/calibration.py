@@ -85,9 +85,8 @@ def calibrate(
     """A lower threshold for each labelled score.
 
     Args:
-        batches: (scores, labels) of sets of samples: `scores` name to [N], `labels` name to whether all
-        samples of
-            the set are good by that score; a score that is not named is not judged on the set.
+        batches: (scores, labels) of sets of samples: `scores` maps a name to [N], `labels` to whether the set
+            is good by that score; a score that it does not name is not judged on the set.
     """
     names = sorted({name for _, labels in batches for name in labels})
     chosen = {}

@@ -39,7 +39,7 @@ def labelled_batch(
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    rng = np.random.default_rng([seed, *kind.encode()])
+    rng, prompt_rng = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
     frames, identities, prompts = [], [], []
     for _ in range(num_clips):
         clip, other = _pair(rng, num_frames, side_px)
@@ -52,7 +52,7 @@ def labelled_batch(
             shown = np.repeat(shown[:1], num_frames, axis=0)
         frames.append(shown)
         identities.append((other if kind == "other subject" else clip).subject_rgba)
-        prompts.append(_other_prompt(rng, clip) if kind == "other prompt" else clip.caption)
+        prompts.append(_other_prompt(prompt_rng, clip) if kind == "other prompt" else clip.caption)
     return np.stack(frames), identities, prompts
 
 

@@ -62,8 +62,7 @@ class Thresholds:
         """Rows from configuration keys: "min_identity: 0.6" becomes (identity, min, 0.6); None is no row.
 
         Raises:
-            InputError: for a key that is not min_ or max_ and the name of a score, or a value that is not
-            finite.
+            InputError: for a key that is not min_ or max_ and a score's name, or a value that is not finite.
         """
         bounds = []
         for key, value in filters.items():

@@ -54,8 +54,8 @@ def is_dynamic(flows: Any, height: int, width: int) -> bool:
     edge case, kept.
 
     Args:
-        flows: [T-1, 2, h, w] in pixels between the T sampled frames (see `frame_stride`); no pair: not
-        dynamic. height, width: of the frames, in pixels.
+        flows: [T-1, 2, h, w] in pixels between the T sampled frames (see `frame_stride`); none: not dynamic.
+        height, width: of the frames, in pixels.
     """
     if height < 1 or width < 1:
         raise ValueError(f"height and width must be >= 1, got {height} and {width}")

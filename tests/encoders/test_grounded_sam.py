@@ -6,6 +6,8 @@ from sugar.config import InputError
 from sugar.encoders.segmentation import NoSubject, make_segmenter
 
 SIDE_PX = 64
+# The coarsest of the detector's feature maps has one position every 64 px; its norms need more than one.
+DETECTOR_PX = 128
 
 
 def make_detector(folder):
@@ -39,14 +41,14 @@ def make_detector(folder):
         ),
         text_config=BertConfig(
             vocab_size=len(vocabulary),
-            hidden_size=16,
+            hidden_size=32,
             num_hidden_layers=1,
             num_attention_heads=2,
             intermediate_size=16,
         ),
-        d_model=16,
+        d_model=32,
         encoder_layers=1,
-        decoder_layers=1,
+        decoder_layers=2,
         encoder_attention_heads=2,
         decoder_attention_heads=2,
         encoder_ffn_dim=16,
@@ -96,7 +98,7 @@ def segmenter(tmp_path_factory):
     made = make_segmenter(
         "grounded_sam", detector=folder / "detector", segmenter=folder / "segmenter", box_threshold=0.0
     )
-    made.detector_size_px = (SIDE_PX, SIDE_PX)
+    made.detector_size_px = (DETECTOR_PX, DETECTOR_PX)
     return made
 
 
@@ -131,7 +133,7 @@ def test_the_most_confident_box_is_the_processors(segmenter, image):
             box, confidence = segmenter._detect(image, "dog")
     finally:
         segmenter.detector.forward = forward
-    assert max(seen["pixel_values"].shape[2:]) == SIDE_PX
+    assert max(seen["pixel_values"].shape[2:]) == DETECTOR_PX
     assert segmenter.tokenizer.decode(seen["input_ids"][0]) == "[CLS] dog . [SEP]"
     scores = seen["outputs"].logits[0].sigmoid().max(dim=-1)[0]
     corners = center_to_corners_format(seen["outputs"].pred_boxes[0])[scores.argmax()].clamp(0, 1)
