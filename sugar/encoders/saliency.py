@@ -68,6 +68,7 @@ def saliency(image_rgb: np.ndarray, prior_HW: np.ndarray | None = None) -> np.nd
     neighbours = _adjacency(labels, count)
 
     background = _background(apart, neighbours, border)
+    prior = np.zeros(count)
     if prior_HW is not None:
         prior = _means(prior_HW.reshape(-1, 1), flat, count)[:, 0]
         background *= 1.0 - prior

@@ -194,7 +194,7 @@ def _grab(image_rgb: np.ndarray, salient: np.ndarray, rounds: int = 4) -> np.nda
     background, foreground = np.zeros((1, 65)), np.zeros((1, 65))
     # GrabCut starts its colour models with OpenCV's global random numbers.
     cv2.setRNGSeed(0)
-    cv2.grabCut(image_rgb, trimap, None, background, foreground, rounds, cv2.GC_INIT_WITH_MASK)
+    cv2.grabCut(image_rgb, trimap, (0, 0, 1, 1), background, foreground, rounds, cv2.GC_INIT_WITH_MASK)
     return (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
 
 
@@ -250,7 +250,7 @@ def _fill_holes(mask: np.ndarray) -> np.ndarray:
 
 def _separation(image_rgb: np.ndarray, mask: np.ndarray) -> float:
     """1 - the overlap of the colour histograms inside and outside (Bhattacharyya's coefficient)."""
-    lab = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2Lab) >> 4
+    lab = np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2Lab)).astype(np.uint8) >> np.uint8(4)
     index = (lab[..., 0].astype(np.int64) << 8) | (lab[..., 1].astype(np.int64) << 4) | lab[..., 2]
     inside = np.bincount(index[mask], minlength=4096) / max(1, mask.sum())
     outside = np.bincount(index[~mask], minlength=4096) / max(1, (~mask).sum())
