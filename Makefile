@@ -46,9 +46,7 @@ smoke: $(STAMP)  ## every stage in under two minutes, below .smoke (nothing lear
 
 .PHONY: test
 test: $(STAMP)  ## the tests
-	@# Training first, in processes of its own: docs/log.md says why.
-	@OMP_NUM_THREADS=1 python -m pytest -q -n 2 --dist loadfile tests/training
-	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile --ignore=tests/training
+	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
 
 .PHONY: check
 check: $(STAMP)  ## lint, format, types, import directions
