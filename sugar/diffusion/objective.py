@@ -64,6 +64,10 @@ def training_target(
 
 
 def diffusion_loss(prediction_BFCHW: Tensor, target_BFCHW: Tensor) -> Tensor:
-    """Mean squared error of each sample, float32 `[B]`. Assumption: decision 0010."""
+    """Mean squared error of each sample, float32 `[B]`. Assumption: decision 0010.
+
+    The mean is taken in float64: a float32 sum on the CPU depends, in its last bit, on where the tensor lies
+    in memory, and a continued run has to report the same numbers.
+    """
     error = prediction_BFCHW.float() - target_BFCHW.float()
-    return torch.mean(error.square(), dim=tuple(range(1, error.ndim)))
+    return torch.mean(error.square(), dim=tuple(range(1, error.ndim)), dtype=torch.float64).float()

@@ -203,8 +203,8 @@ class Trainer:
             "skipped": self.skipped,
             "bad_in_a_row": self.bad_in_a_row,
             "window": self.window.values.tolist(),
-            "history": self.history,
-            "held_out_history": self.held_out_history,
+            "history": list(self.history),
+            "held_out_history": list(self.held_out_history),
             "frozen": self.frozen,
         }
         self.store.save(self.step, self.engine.fragments, self._flats(), record)

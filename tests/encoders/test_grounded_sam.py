@@ -142,8 +142,8 @@ def test_the_most_confident_box_is_the_processors(segmenter, image):
 
 
 def test_thresholds(segmenter, image, monkeypatch):
-    monkeypatch.setattr(segmenter, "box_threshold", 1.0)
-    with pytest.raises(NoSubject, match=r"box_threshold is 1\.0"):
+    monkeypatch.setattr(segmenter, "box_threshold", 1.5)
+    with pytest.raises(NoSubject, match=r"box_threshold is 1\.5"):
         segmenter(image, "dog")
     monkeypatch.setattr(segmenter, "box_threshold", 0.0)
     monkeypatch.setattr(segmenter, "mask_threshold", 1.5)
