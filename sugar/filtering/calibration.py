@@ -94,7 +94,10 @@ def calibrate(
         sets = [(scores[name], labels[name]) for scores, labels in batches if name in labels]
         values = np.concatenate([scores for scores, _ in sets])
         good = np.concatenate([np.full(len(scores), label) for scores, label in sets])
-        chosen[name] = choose_threshold(values, good, precision)
+        try:
+            chosen[name] = choose_threshold(values, good, precision)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
     return chosen
 
 

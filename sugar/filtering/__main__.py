@@ -1,0 +1,42 @@
+"""`python -m sugar.filtering`: thresholds for the given networks, chosen on labelled clips of Sprite World.
+
+Prints a Markdown table with the precision and recall of each (decision 0008).
+"""
+
+import argparse
+import functools
+
+from sugar.filtering.calibration import calibrate_on_sprites
+from sugar.filtering.scoring import load_judges, score_triplets
+
+
+def main() -> None:
+    """Parse the arguments, choose the thresholds, print the table."""
+    parser = argparse.ArgumentParser(prog="python -m sugar.filtering", description=__doc__)
+    parser.add_argument("--dino", default="foundation/sprites/dino", help="folder or hub id")
+    parser.add_argument("--clip", default="foundation/sprites/clip", help="folder or hub id")
+    parser.add_argument("--flow", default="dis", help="dis or raft")
+    parser.add_argument("--num-clips", type=int, default=200, help="clips of each kind")
+    parser.add_argument("--precision", type=float, default=0.75, help="wanted share of good among accepted")
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    try:
+        judges = load_judges(dino=given.dino, clip=given.clip, flow=given.flow)
+        chosen = calibrate_on_sprites(
+            functools.partial(score_triplets, judges=judges),
+            num_clips=given.num_clips,
+            seed=given.seed,
+            precision=given.precision,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    print("| score | threshold | precision | recall | good | bad |\n|---|---|---|---|---|---|")
+    for name, choice in chosen.items():
+        print(
+            f"| {name} | {choice.threshold:.3f} | {choice.precision:.3f} | {choice.recall:.3f} "
+            f"| {choice.num_good} | {choice.num_bad} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
