@@ -1,5 +1,10 @@
 """SUGAR: subject-driven video from one picture and one sentence, and the factory that trains it."""
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sugar.pipeline import SugarPipeline
+
 __version__ = "0.1.0"
 
 __all__ = ["SugarPipeline", "__version__"]
