@@ -113,22 +113,22 @@ class Batches:
         ]
         return self._assemble(samples, step, slots, "")
 
-    def held_out_batches(
-        self, source: str, limit: int, micro_batch: int, rank: int, ranks: int
-    ) -> Iterator[Batch]:
+    def held_out_batches(self, source: str, limit: int, slots: Sequence[range]) -> Iterator[Batch]:
         """Held-out samples with noise and timesteps that never change, this rank's share; nothing is dropped.
 
-        The number of samples is rounded up to whole micro-batches on every rank, repeating samples (each time
-        with other noise), so that all ranks make the same number of passes.
+        The number of samples is rounded up to whole global batches, repeating samples (each time with other
+        noise), so that all ranks make the same number of passes and any number of them sees the same samples.
+
+        Args:
+            limit: samples of the source at most, before rounding up.
+            slots: of this rank (`rank_slots`).
         """
         held_out = self._held_out[source]
-        if not len(held_out):
-            return
-        stride = micro_batch * ranks
-        for first in range(0, min(limit, len(held_out)), stride):
-            slots = range(first + rank * micro_batch, first + (rank + 1) * micro_batch)
-            samples = [(source, int(held_out[slot % len(held_out)])) for slot in slots]
-            yield self._assemble(samples, 0, slots, f"held_out_{source}_", drop=False)
+        for first in range(0, min(limit, len(held_out)), self._global_batch):
+            for micro in slots:
+                own = range(first + micro.start, first + micro.stop)
+                samples = [(source, int(held_out[slot % len(held_out)])) for slot in own]
+                yield self._assemble(samples, 0, own, f"held_out_{source}_", drop=False)
 
     def _assemble(
         self,

@@ -98,8 +98,10 @@ def _import_deepspeed(device: torch.device) -> ModuleType:
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    # Its first collective on CPU would compile this kernel for a minute; gloo serves.
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    if device.type == "cpu":
+        # Its first collective would compile deepspeed_shm_comm for a minute, or fail without a compiler; gloo
+        # serves. An empty table also spares the probing of all the other kernels.
+        vars(deepspeed.ops)["__compatible_ops__"] = {}
     return deepspeed
 
 

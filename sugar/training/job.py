@@ -87,7 +87,7 @@ class TrainingJob:
     log_every: int = 10
     sample_every: int = 200
     held_out_every: int = 100
-    held_out_samples: int = 64
+    held_out_samples: int = 32
     max_bad_steps: int = 10
     device: str = "auto"
 

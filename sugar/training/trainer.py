@@ -336,13 +336,7 @@ class Trainer:
         window = Window()
         with self.engine.weights(self.ema.flats) as model, torch.no_grad():
             for source in self.caches:
-                for batch in self.batches.held_out_batches(
-                    source,
-                    self.job.held_out_samples,
-                    self.job.micro_batch,
-                    self.engine.rank,
-                    self.engine.world_size,
-                ):
+                for batch in self.batches.held_out_batches(source, self.job.held_out_samples, self.slots):
                     loss_B = self._loss(model, batch)
                     window.add_losses(loss_B, batch, self.num_train_timesteps)
         means = Window(self.engine.sum_over_ranks(window.values).tolist()).means()
