@@ -13,7 +13,7 @@ import torch
 from sugar.config import Params
 from sugar.config.foundation import FoundationDino, FoundationMatching, FoundationVideoText
 from sugar.foundation import base as base_training
-from sugar.foundation import contrastive, pools
+from sugar.foundation import identity, matching, pools
 from sugar.foundation.cards import write_card
 from sugar.foundation.loop import LoopSettings
 from sugar.foundation.tokenizer import build_tokenizer
@@ -128,7 +128,7 @@ def _dino(context: _Context, name: str) -> dict[str, float]:
     options: FoundationDino = getattr(context.params.foundation, name)
     seed = context.params.foundation.seed + (1000 if name == "metrics_dino" else 0)
     shape = {k: getattr(options, k) for k in ("hidden_size", "num_layers", "num_heads", "patch_size")}
-    model, figures = contrastive.train_dino(
+    model, figures = identity.train_dino(
         context.settings(name),
         context.identity_pool(False),
         shape=shape,
@@ -140,7 +140,7 @@ def _dino(context: _Context, name: str) -> dict[str, float]:
     )
     model = _stored(model)
     model.save_pretrained(context.out / name)
-    figures = {**figures, **contrastive.evaluate_dino(model.float(), context.identity_pool(True))}
+    figures = {**figures, **identity.evaluate_dino(model.float(), context.identity_pool(True))}
     write_card(context.out / name, "Dinov2Model", name, options.model_dump(), figures, seed)
     return figures
 
@@ -158,11 +158,11 @@ def _matching(context: _Context, name: str) -> dict[str, float]:
         options.patch_size,
     )
     if isinstance(options, FoundationVideoText):
-        model = contrastive.build_video_text(tokenizer, *shape, options.num_frames)
-        contrastive.start_from_clip(model, context.out / "clip")
+        model = matching.build_video_text(tokenizer, *shape, options.num_frames)
+        matching.start_from_clip(model, context.out / "clip")
     else:
-        model = contrastive.build_clip(tokenizer, *shape)
-    figures = contrastive.train_matching(
+        model = matching.build_clip(tokenizer, *shape)
+    figures = matching.train_matching(
         model,
         tokenizer,
         context.settings(name),
@@ -175,7 +175,7 @@ def _matching(context: _Context, name: str) -> dict[str, float]:
     model = _stored(model)
     model.save_pretrained(context.out / name)
     tokenizer.save_pretrained(context.out / name)
-    figures = {**figures, **contrastive.evaluate_matching(model.float(), tokenizer, context.clip_pool(True))}
+    figures = {**figures, **matching.evaluate_matching(model.float(), tokenizer, context.clip_pool(True))}
     write_card(context.out / name, type(model).__name__, name, options.model_dump(), figures, seed)
     return figures
 

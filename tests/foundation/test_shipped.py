@@ -9,7 +9,7 @@ import torch
 from sugar.encoders.features import clip_image_features, clip_text_features, load_clip_tokenizer
 from sugar.encoders.image import load_clip, load_dino
 from sugar.encoders.vae import decode_latents, encode_posterior, load_vae
-from sugar.foundation import contrastive, pools
+from sugar.foundation import identity, matching, pools
 from sugar.sprites import HELD_OUT_SEEDS, draw_identity, sample_clip
 
 SPRITES = Path(__file__).parents[2] / "foundation" / "sprites"
@@ -48,7 +48,7 @@ def test_the_vae_gives_back_held_out_clips() -> None:
 def test_clip_tells_the_styles_of_held_out_subjects() -> None:
     model = load_clip(SPRITES / "clip", "cpu", torch.float32)
     tokenizer = load_clip_tokenizer(SPRITES / "clip")
-    texts = [contrastive.attribute_text(style=index) for index in range(len(pools.STYLE_NAMES))]
+    texts = [matching.attribute_text(style=index) for index in range(len(pools.STYLE_NAMES))]
     frames = np.stack(
         [held_out_clip(index, style=style)[4] for index, style in enumerate(pools.STYLE_NAMES * 2)]
     )
@@ -62,7 +62,7 @@ def test_dino_finds_held_out_subjects_again(name: str) -> None:
     model = load_dino(SPRITES / name, "cpu", torch.float32)
     views = np.stack([pools.identity_views(index, 3, 64, held_out=True)[0] for index in range(24)])
     pool = pools.Pool(views, {}, ())
-    figures = contrastive.evaluate_dino(model, pool, gallery=24)
+    figures = identity.evaluate_dino(model, pool, gallery=24)
     assert figures["retrieval_top1"] > 0.4, figures
 
 

@@ -1,9 +1,8 @@
-"""Contrastive training of the small image, image-text and video-text encoders.
+"""Contrastive training of the small image-text and video-text encoders on captions.
 
-`Dinov2Model`: identities. Views of one subject attract each other (other styles, other scenes),
-views of other subjects, half of them of the same noun, repel.
-`CLIPModel` and `XCLIPModel`: captions. A caption fits every
-picture or clip of the batch that has all the tags it names, so accidental matches are not pushed apart.
+A caption fits every picture or clip of the batch that has all the tags it names, so accidental matches are
+not pushed apart. Beside the captions every picture chooses among the plain texts of all nouns, all styles,
+all places (and all motions): a noun is a small part of a sentence, and is learned late from sentences alone.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from sugar.encoders.features import clip_image_features, clip_text_features, dino_features, evenly_spaced
+from sugar.encoders.features import clip_image_features, clip_text_features, evenly_spaced
 from sugar.encoders.preprocess import normalise, to_pixels
-from sugar.foundation.loop import LoopSettings, train_network
+from sugar.foundation.loop import LoopSettings, plain_attention, train_network
 from sugar.foundation.pools import (
     BACKGROUND_NAMES,
     MOTION_NAMES,
@@ -32,105 +31,6 @@ from sugar.sprites import BACKGROUNDS, MOTIONS, STYLES, caption
 Report = Callable[[int, dict[str, float]], None] | None
 
 
-# ---- DINO ---------------------------------------------------------------------------------------------
-def build_dino(hidden_size: int, num_layers: int, num_heads: int, image_size: int, patch_size: int) -> Any:
-    from transformers import Dinov2Config, Dinov2Model
-
-    return Dinov2Model(
-        Dinov2Config(
-            hidden_size=hidden_size,
-            num_hidden_layers=num_layers,
-            num_attention_heads=num_heads,
-            mlp_ratio=3,
-            image_size=image_size,
-            patch_size=patch_size,
-            layerscale_value=0.5,
-        )
-    )
-
-
-def identity_loss(features_VBD: torch.Tensor, noun_B: torch.Tensor, temperature: float) -> torch.Tensor:
-    """InfoNCE over identities: each view's positives are the other views of the same subject (SupCon)."""
-    num_views, batch = features_VBD.shape[:2]
-    flat_MD = F.normalize(features_VBD.float(), dim=-1).flatten(0, 1)
-    subject_M = torch.arange(batch).repeat(num_views)
-    similarity_MM = flat_MD @ flat_MD.T / temperature
-    itself = torch.eye(len(flat_MD), dtype=torch.bool)
-    positive = (subject_M[:, None] == subject_M[None]) & ~itself
-    log_probability = similarity_MM - similarity_MM.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
-    return -(log_probability * positive).sum(1).div(positive.sum(1)).mean()
-
-
-def blur_some(pixels_BCHW: torch.Tensor, seed: int) -> torch.Tensor:
-    """A random half of the pictures, blurred to a random degree: identity is more than sharp edges."""
-    generator = torch.Generator().manual_seed(seed)
-    strength_B = torch.rand(len(pixels_BCHW), generator=generator).sub_(0.5).clamp_min_(0).mul_(2)
-    blurred = F.interpolate(
-        F.avg_pool2d(pixels_BCHW, 4), scale_factor=4, mode="bilinear", align_corners=False
-    )
-    return torch.lerp(pixels_BCHW, blurred, strength_B[:, None, None, None])
-
-
-def train_dino(
-    settings: LoopSettings,
-    pool: Pool,
-    *,
-    shape: dict[str, int],
-    batch: int,
-    seed: int,
-    checkpoint: Path,
-    temperature: float = 0.1,
-    report: Report = None,
-) -> tuple[Any, dict[str, float]]:
-    """Identity-contrastive `Dinov2Model`; half of a batch shares a few nouns."""
-    torch.manual_seed(seed)
-    model = build_dino(image_size=pool.frames.shape[2], **shape)
-    num, num_views = pool.frames.shape[:2]
-    num_nouns = len(NOUN_NAMES)
-
-    def draw(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        rng = np.random.default_rng([seed, step])
-        nouns = np.concatenate(
-            [
-                rng.integers(num_nouns, size=batch // 2),
-                rng.choice(num_nouns, 3)[rng.integers(3, size=batch - batch // 2)],
-            ]
-        )
-        rows = np.unique(nouns + num_nouns * rng.integers(num // num_nouns, size=batch))
-        views = np.argsort(rng.random((len(rows), num_views)), axis=1)[:, :2]
-        frames = torch.from_numpy(
-            np.stack([pool.frames[r][v] for r, v in zip(rows, views, strict=True)], axis=1)
-        )
-        return frames, torch.from_numpy(rows % num_nouns)
-
-    def loss(drawn: tuple[torch.Tensor, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
-        frames_VBHWC, noun_B = drawn
-        pixels = blur_some(to_pixels(frames_VBHWC.flatten(0, 1), "cpu"), seed * 1_000_003 + step)
-        pixels = normalise(pixels, model)
-        features = model(pixel_values=pixels).last_hidden_state[:, 0]
-        return {"loss": identity_loss(features.unflatten(0, frames_VBHWC.shape[:2]), noun_B, temperature)}
-
-    figures = train_network(model, draw, loss, settings, checkpoint, report)
-    return model, figures
-
-
-@torch.no_grad()
-def evaluate_dino(model: Any, held_out: Pool, gallery: int = 100) -> dict[str, float]:
-    """Top-1 retrieval among `gallery` held-out identities: each other view against the plain cut-outs."""
-    frames_NVHWC = torch.from_numpy(np.array(held_out.frames[:gallery]))
-    num, num_views = frames_NVHWC.shape[:2]
-    features_NVD = dino_features(model, frames_NVHWC.flatten(0, 1)).unflatten(0, (num, num_views))
-    nearest_NV = torch.einsum("nvd,md->nvm", features_NVD, features_NVD[:, 0]).argmax(-1)
-    right_NV = nearest_NV == torch.arange(num)[:, None]
-    cutouts, scenes = right_NV[:, 2::2], right_NV[:, 1::2]
-    return {
-        "retrieval_top1": float(right_NV[:, 1:].float().mean()),
-        "retrieval_cutouts": float(cutouts.float().mean()),
-        "retrieval_scenes": float(scenes.float().mean()),
-    }
-
-
-# ---- text towers --------------------------------------------------------------------------------------
 def partial_caption(tags: dict[str, int], seed: int, with_motion: bool) -> tuple[str, dict[str, int]]:
     """A caption that names all tags, or only some (so that each attribute is learned by itself)."""
     rng = np.random.default_rng([seed, 3])
@@ -174,6 +74,29 @@ def matching_loss(logits_TI: torch.Tensor, fits_TI: torch.Tensor) -> torch.Tenso
     by_text = -(F.log_softmax(logits_TI, 1) * fits_TI).sum(1) / fits_TI.sum(1)
     by_image = -(F.log_softmax(logits_TI, 0) * fits_TI).sum(0) / fits_TI.sum(0).clamp_min(1)
     return (by_text.mean() + by_image.mean()) / 2
+
+
+def attribute_texts(with_motion: bool) -> tuple[list[str], dict[str, slice]]:
+    """The plain texts of all values of each attribute, in a row, and where each attribute's lie."""
+    kinds = {"noun": NOUN_NAMES, "style": STYLE_NAMES, "background": BACKGROUND_NAMES}
+    if with_motion:
+        kinds["motion"] = MOTION_NAMES
+    texts: list[str] = []
+    places = {}
+    for kind, names in kinds.items():
+        places[kind] = slice(len(texts), len(texts) + len(names))
+        texts += [attribute_text(**{kind: i}) for i in range(len(names))]
+    return texts, places
+
+
+def attribute_loss(
+    logits_IA: torch.Tensor, places: dict[str, slice], tags: dict[str, np.ndarray]
+) -> torch.Tensor:
+    """Mean over the attributes of the cross-entropy between an attribute's plain texts."""
+    losses = [
+        F.cross_entropy(logits_IA[:, place], torch.from_numpy(tags[kind])) for kind, place in places.items()
+    ]
+    return torch.stack(losses).mean()
 
 
 def build_clip(
@@ -276,8 +199,9 @@ def train_matching(
     """Train a `CLIPModel` on random frames or an `XCLIPModel` on clips, captions drawn anew."""
     video = model.config.model_type == "xclip"
     num, num_frames = pool.frames.shape[:2]
+    plain_texts, places = attribute_texts(with_motion=video)
 
-    def draw(step: int) -> tuple[torch.Tensor, Any, torch.Tensor]:
+    def draw(step: int) -> tuple[torch.Tensor, Any, torch.Tensor, dict[str, np.ndarray]]:
         rows = pick(step, seed, num, batch)
         rng = np.random.default_rng([seed, step, 7])
         tags = {k: v[rows] for k, v in pool.tags.items()}
@@ -292,20 +216,29 @@ def train_matching(
             frames = np.stack([pool.frames[r][int(rng.integers(num_frames))] for r in rows])[:, None]
             written = [(text, {k: v for k, v in named.items() if k != "motion"}) for text, named in written]
         text = tokenizer(
-            [w[0] for w in written], padding="max_length", truncation=True, max_length=32, return_tensors="pt"
+            [w[0] for w in written] + plain_texts,
+            padding="max_length",
+            truncation=True,
+            max_length=32,
+            return_tensors="pt",
         )
-        return torch.from_numpy(frames), text, matches([w[1] for w in written], tags)
+        return torch.from_numpy(frames), text, matches([w[1] for w in written], tags), tags
 
-    def loss(drawn: tuple[torch.Tensor, Any, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
-        frames, text, fits = drawn
+    def loss(
+        drawn: tuple[torch.Tensor, Any, torch.Tensor, dict[str, np.ndarray]], step: int
+    ) -> dict[str, torch.Tensor]:
+        frames, text, fits, tags = drawn
         pixels = normalise(to_pixels(frames.flatten(0, 1), "cpu"), model)
         if video:
             pixels = pixels.unflatten(0, frames.shape[:2])
         output = model(pixel_values=pixels, input_ids=text.input_ids, attention_mask=text.attention_mask)
-        logits = output.logits_per_text.float()
-        return {"loss": matching_loss(logits, fits)}
+        logits_TI = output.logits_per_text.float()
+        captions = matching_loss(logits_TI[:batch], fits)
+        attributes = attribute_loss(logits_TI[batch:].T, places, tags)
+        return {"loss": captions + attributes, "captions": captions, "attributes": attributes}
 
-    return train_network(model, draw, loss, settings, checkpoint, report)
+    with plain_attention(model):
+        return train_network(model, draw, loss, settings, checkpoint, report)
 
 
 @torch.no_grad()
