@@ -102,7 +102,7 @@ def train_dino(
     temperature: float = 0.1,
     report: Report = None,
 ) -> tuple[Any, dict[str, float]]:
-    """Identity-contrastive `Dinov2Model`: a scene and a cut-out of each subject, half of a batch of few nouns."""
+    """Identity-contrastive `Dinov2Model`: a scene and a cut-out a subject; half of a batch has few nouns."""
     torch.manual_seed(seed)
     module = _WithReader(build_dino(image_size=pool.frames.shape[2], **shape))
     num, num_views = pool.frames.shape[:2]
