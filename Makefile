@@ -39,6 +39,12 @@ run: $(STAMP)  ## the whole chain on Sprite World, then the results (the second 
 	@dvc repro
 	@sugar results
 
+NAME ?= design_a
+.PHONY: ablation
+ablation: $(STAMP)  ## train NAME=design_a (`ablations` in params.yaml) and compare it with the default model
+	@dvc repro ablations/dvc.yaml:evaluate@$(NAME)
+	@sugar results --ablation $(NAME)
+
 .PHONY: smoke
 smoke: $(STAMP)  ## every stage in under two minutes, below .smoke (nothing learns)
 	@for stage in $(PROFILE_STAGES); do sugar $$stage --profile smoke; done

@@ -31,6 +31,12 @@ STAGE_HELP = {
     "evaluate": "generate the benchmark, score it, write the report",
     "register": "register the model with its scores",
 }
+ABLATION_HELP = {
+    "pretrain": "train that ablation of params.yaml, below paths.ablations",
+    "finetune": "train that ablation of params.yaml, below paths.ablations",
+    "evaluate": "with that ablation of params.yaml beside the default model, below paths.comparisons",
+    "results": "of that ablation of params.yaml",
+}
 STAGE_EXAMPLES = {
     "source": ["sugar source", "sugar source --set source.kind=folder --set source.folder=photos"],
     "synthesize": ["sugar synthesize", "sugar synthesize --set synthesize.prompts_per_subject=4"],
@@ -38,7 +44,7 @@ STAGE_EXAMPLES = {
     "validate": ["sugar validate", "sugar validate --set validate.min_rows.real=1000"],
     "encode": ["sugar encode", "sugar encode --profile smoke"],
     "pretrain": ["sugar pretrain", "sugar pretrain --set pretrain.steps=2000"],
-    "finetune": ["sugar finetune", "sugar finetune --set strategy.name=ts"],
+    "finetune": ["sugar finetune", "sugar finetune --ablation design_a"],
     "evaluate": ["sugar evaluate", "sugar evaluate --set 'evaluate.image_scales=[2.5, 4, 7.5]'"],
     "register": ["sugar register", "sugar register --set register.alias=champion"],
 }
@@ -89,6 +95,11 @@ def _add_verb(
     parser.set_defaults(run=run)
     _add_common(parser)
     return parser
+
+
+def _add_ablation(parser: argparse.ArgumentParser, verb: str) -> None:
+    if verb in ABLATION_HELP:
+        parser.add_argument("--ablation", metavar="NAME", help=ABLATION_HELP[verb])
 
 
 def _scale(text: str) -> float:
@@ -158,7 +169,8 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True, dest="verb", parser_class=_Parser)
     for name, summary in STAGE_HELP.items():
-        _add_verb(verbs, name, summary, STAGE_EXAMPLES[name], _run_stage)
+        stage = _add_verb(verbs, name, summary, STAGE_EXAMPLES[name], _run_stage)
+        _add_ablation(stage, name)
 
     foundation = _add_verb(
         verbs,
@@ -206,7 +218,10 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     submit.add_argument("--experiment", metavar="NAME", default="sugar", help="default: sugar")
 
-    _add_verb(verbs, "results", "print the figures of the last run", ["sugar results"], _run_results)
+    results = _add_verb(
+        verbs, "results", "print the figures of the last run", ["sugar results"], _run_results
+    )
+    _add_ablation(results, "results")
     for name, summary in (
         ("plan", "memory and time of a training before it is launched"),
         ("studio", "web page to generate videos with a trained model"),
@@ -226,10 +241,13 @@ def _params(args: argparse.Namespace) -> Params:
 
 def _run_stage(args: argparse.Namespace) -> None:
     params = _params(args)
-    from sugar.stages import run_stage
+    from sugar.stages import run_ablation_stage, run_stage
 
     start = time.monotonic()
-    metrics = run_stage(args.verb, params)
+    if getattr(args, "ablation", None) is None:
+        metrics = run_stage(args.verb, params)
+    else:
+        metrics = run_ablation_stage(args.verb, params, args.ablation)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     print(f"{args.verb}: done in {time.monotonic() - start:.1f} s: {figures}", flush=True)
 
@@ -293,7 +311,7 @@ def _run_results(args: argparse.Namespace) -> None:
     params = _params(args)
     from sugar.results import results_text
 
-    print(results_text(params))
+    print(results_text(params, args.ablation))
 
 
 def _run_missing(args: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sugar.config import InputError, Params
+from sugar.config import InputError, Params, ablated
 from sugar.stages.stage import metrics_file, read_figures
 
 ORDER = ("source synthesize ingest validate encode pretrain finetune evaluate register").split()
@@ -22,21 +22,26 @@ SHOWN = {
 }
 
 
-def results_text(params: Params) -> str:
+def results_text(params: Params, ablation: str | None = None) -> str:
     """Time and figures of each stage, the scores, and where everything is.
 
+    Args:
+        ablation: of params.yaml: the stages that ran for it, its scores beside the default model's.
+
     Raises:
-        InputError: no stage has run.
+        InputError: no stage has run, or there is no such ablation.
     """
-    figures = {
-        stage: read_figures(file) for stage in ORDER if (file := metrics_file(params, stage)).is_file()
-    }
+    if ablation is not None:
+        ablated(params, ablation)
+    files = {stage: metrics_file(params, stage, ablation) for stage in ORDER}
+    figures = {stage: read_figures(file) for stage, file in files.items() if file.is_file()}
     if not figures:
-        raise InputError(f"{params.path('metrics')}: no stage has run yet; `make run` runs them all")
+        how = "`make run` runs them all" if ablation is None else f"`make ablation NAME={ablation}` runs them"
+        raise InputError(f"{files['evaluate'].parent}: no stage has run yet; {how}")
     parts = [_stage_table(figures)]
     if "evaluate" in figures:
         parts.append(_score_table(figures["evaluate"]))
-    parts.append(_places(params))
+    parts.append(_places(params, ablation))
     return "\n\n".join(parts)
 
 
@@ -66,12 +71,17 @@ def _score_table(values: Mapping[str, float]) -> str:
     return "\n".join(lines)
 
 
-def _places(params: Params) -> str:
-    evaluation = params.path("evaluation")
+def _places(params: Params, ablation: str | None) -> str:
+    evaluation, model = params.path("evaluation"), params.path("stage2")
+    if ablation is not None:
+        evaluation, model = (
+            params.path("comparisons") / ablation,
+            params.path("ablations") / ablation / "stage2",
+        )
     places = {
         "report": evaluation / "report.html",
         "videos": evaluation / "videos",
-        "model": params.path("stage2"),
+        "model": model,
         "data gate": params.path("gate") / "index.html",
     }
     lines = [f"{name:<12}{_short(path)}" for name, path in places.items() if path.exists()]

@@ -124,12 +124,13 @@ def start_run(
     experiment: str = "sugar",
     enabled: bool = True,
     root: Path | str = ".",
+    run_name: str = "",
     tags: Mapping[str, Any] | None = None,
 ) -> Iterator[Tracker]:
     """Open the run of a stage, log its parameters and the revision of the code, and close it.
 
     A run named by `MLFLOW_RUN_ID` is adopted (with `MLFLOW_TRACKING_URI` where it is set) and not
-    ended here; otherwise a run named after the stage is created, ended as FINISHED, FAILED (an
+    ended here; otherwise a run is created, ended as FINISHED, FAILED (an
     exception) or KILLED (an interrupt).
 
     Args:
@@ -140,6 +141,7 @@ def start_run(
         experiment: name of the experiment, created where it is missing.
         enabled: False gives a `NullTracker`.
         root: folder that relative paths start from; also the checkout whose git revision is noted.
+        run_name: of a run that is created; empty: the stage's name.
         tags: further tags of the run.
 
     Raises:
@@ -148,7 +150,9 @@ def start_run(
     if not enabled:
         yield NullTracker()
         return
-    tracker = _open(stage, uri=uri, artifacts=artifacts, experiment=experiment, root=Path(root))
+    tracker = _open(
+        stage, run_name or stage, uri=uri, artifacts=artifacts, experiment=experiment, root=Path(root)
+    )
     status = "FAILED"
     try:
         tracker.set_tags({"sugar.stage": stage, **revision_tags(Path(root)), **(tags or {})})
@@ -205,7 +209,9 @@ def _checked_metrics(metrics: Mapping[str, float]) -> dict[str, float]:
     return checked
 
 
-def _open(stage: str, *, uri: str, artifacts: str | None, experiment: str, root: Path) -> MlflowTracker:
+def _open(
+    stage: str, run_name: str, *, uri: str, artifacts: str | None, experiment: str, root: Path
+) -> MlflowTracker:
     """Connect, adopt or create the run, and start its buffer."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # nothing leaves the machine unasked
     for noisy in ("mlflow.store.db.utils", "alembic"):
@@ -229,7 +235,7 @@ def _open(stage: str, *, uri: str, artifacts: str | None, experiment: str, root:
                 None if artifacts is None or uri.startswith("http") else _artifact_location(artifacts, root)
             )
             experiment_id = _experiment_id(client, experiment, location)
-            run = client.create_run(experiment_id, run_name=stage)
+            run = client.create_run(experiment_id, run_name=run_name)
     return MlflowTracker(client, uri, stage, run.info.run_id, run.info.experiment_id, adopted is not None)
 
 

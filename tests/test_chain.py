@@ -9,7 +9,7 @@ import pytest
 
 from sugar.config import InputError, Params, load_params
 from sugar.data.atomic import sha256_file
-from sugar.stages import STAGES, StageFailure, run_stage
+from sugar.stages import ABLATION_STAGES, STAGES, StageFailure, run_ablation_stage, run_stage
 
 
 def make_params(project_root: Path, root: Path, networks: Path, *overrides: str) -> Params:
@@ -138,6 +138,40 @@ def test_another_threshold_on_synthetic_data_leaves_the_real_latents_and_stage_1
     run_stage("pretrain", changed)
     after = tuple(contents(params.path(name)) for name in ("real", "latents_real", "stage1"))
     assert after == (real, latents, stage1)
+
+
+def test_an_ablation_is_trained_alike_and_stands_beside_the_default_model(chain):
+    from mlflow import MlflowClient
+
+    from sugar.model.transformer import SugarTransformer3DModel
+    from sugar.results import results_text
+
+    params, figures = chain
+    defaults = {name: contents(params.path(name)) for name in ("stage1", "stage2", "evaluation", "metrics")}
+    with pytest.raises(InputError, match="`make ablation NAME=design_a` trains it"):
+        run_ablation_stage("evaluate", params, "design_a")
+    ablation = {name: run_ablation_stage(name, params, "design_a") for name in ABLATION_STAGES}
+    assert ablation["pretrain"]["steps"] == figures["pretrain"]["steps"]
+    model = SugarTransformer3DModel.from_pretrained(params.path("ablations") / "design_a/stage2/transformer")
+    assert model.config["attention_design"] == "a"
+    key = "retrieval_top1.metrics_dino"
+    assert {f"compare/{name}/{key}" for name in ("design_a", "text_only")} <= set(ablation["evaluate"])
+    assert ablation["evaluate"][key] == figures["evaluate"][key]
+    page = (params.path("comparisons") / "design_a" / "report.html").read_text()
+    assert page.count("design_a, image scale 5") >= 3 and "loss of design_a, stage2" in page
+    assert "finetune design_a" in page and 'href="../../gate/index.html"' in page
+    (head,) = [line for line in results_text(params, "design_a").splitlines() if line.startswith("score.")]
+    assert head.split()[1:] == ["stage2", "design_a", "stage1", "text_only"]
+    client = MlflowClient(tracking_uri=params.tracking_uri)
+    (run,) = client.search_runs(
+        [client.get_experiment_by_name("sugar").experiment_id],  # pyright: ignore[reportOptionalMemberAccess]
+        "attributes.run_name = 'evaluate design_a'",
+    )
+    assert run.data.tags["sugar.ablation"] == "design_a"
+    assert f"evaluate/compare/design_a/{key}" in run.data.metrics
+    untouched = {name: contents(params.path(name)) for name in ("stage1", "stage2", "evaluation")}
+    assert untouched == {name: defaults[name] for name in untouched}
+    assert defaults["metrics"].items() <= contents(params.path("metrics")).items()
 
 
 def test_a_failing_gate_stops_the_chain_and_says_why(chain, project_root: Path, tiny_networks: Path):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from sugar.config import InputError, load_params, params_from_dict
+from sugar.config import InputError, ablated, load_params, params_from_dict
 
 
 @pytest.fixture
@@ -95,6 +95,8 @@ def test_numbers_in_every_notation(params_file: Path, text: str, value: float):
         ("model.attention_design=f", "model.attention_design must be one of a, b, c"),
         ("model.attention_design={dino: [text]}", "model.attention_design must be one of a, b, c"),
         ("register=", "register must be a table, got None"),
+        ("ablations.Big={seed: 1}", "ablations.Big must match"),
+        ("ablations.x={}", "ablations.x must have at least 1"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line_naming_layer_key_rule_and_value(
@@ -210,3 +212,29 @@ def test_import_is_light():
     code = f"import sugar, sugar.config, sugar.cli, sys; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "override, sentence",
+    [
+        ("ablations.x={model.design: a}", "ablations.x: unknown key model.design"),
+        ("ablations.x={model.attention_design: z}", "ablations.x: model.attention_design must be one of a"),
+        ("ablations.x={encode.dtype: float16}", "ablations.x: may change seed, model,"),
+        ("ablations.stage1={seed: 1}", "ablations must not have the name of another model, got 'stage1'"),
+        ("evaluate.compare=[design_z]", "evaluate.compare must name some of stage1, text_only, design_a"),
+    ],
+)
+def test_wrong_ablations_are_found_when_the_file_is_read(params_file: Path, override: str, sentence: str):
+    with pytest.raises(InputError, match=sentence):
+        load_params(params_file, overrides=[override])
+
+
+def test_an_ablation_changes_what_it_says_and_where_it_checkpoints(params_file: Path):
+    params = load_params(params_file, overrides=["ablations.x={seed: 3, training.betas: [0.5, 0.6]}"])
+    changed = ablated(params, "x")
+    assert (changed.seed, changed.training.betas) == (3, (0.5, 0.6))
+    assert changed.path("checkpoints") == params.path("checkpoints") / "x"
+    assert changed.path("latents_real") == params.path("latents_real")
+    assert changed.model == params.model and ablated(params, "design_a").model.attention_design == "a"
+    with pytest.raises(InputError, match=r"must be one of those in params.yaml \(design_a, x\), got 'y'"):
+        ablated(params, "y")

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from sugar.config import Params, load_params
-from sugar.stages import STAGES
+from sugar.stages import ABLATION_STAGES, STAGES
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +29,23 @@ def outputs_of(stage: dict, kind: str) -> dict[str, dict]:
 def test_a_stage_a_verb(pipeline: dict):
     assert list(pipeline) == list(STAGES)
     assert all(stage["cmd"] == f"sugar {name}" for name, stage in pipeline.items())
+
+
+@pytest.mark.parametrize("name", ABLATION_STAGES)
+def test_an_ablation_is_as_the_default_chain_but_for_its_models(
+    name: str, pipeline: dict, project_root: Path
+):
+    text = (project_root / "ablations" / "dvc.yaml").read_text().replace("${key}", "x")
+    stage, default = yaml.safe_load(text)["stages"][name]["do"], pipeline[name]
+    models = {"pretrain": set(), "finetune": {"stage1"}, "evaluate": {"stage1", "stage2"}}[name]
+    own = {f"models/ablations/x/{model}" for model in models}
+    assert stage["cmd"] == f"{default['cmd']} --ablation x"
+    assert set(stage["deps"]) - own == set(default["deps"]) - (
+        {"models/stage1"} if name == "finetune" else set()
+    )
+    assert own <= set(stage["deps"])
+    assert stage["params"] == ["ablations.x", *default["params"]]
+    assert not set(outputs_of(stage, "outs")) & set(outputs_of(default, "outs"))
 
 
 @pytest.mark.parametrize("name", STAGES)

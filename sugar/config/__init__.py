@@ -5,8 +5,17 @@ key, a wrong type or a value out of range is an `InputError` of one line that na
 the rule and the value.
 """
 
-from sugar.config.load import load_params, params_from_dict
+from sugar.config.load import ablated, load_params, params_from_dict
 from sugar.config.params import Params
-from sugar.config.schema import Filters, InputError, Section
+from sugar.config.schema import COMPARED, Filters, InputError, Section
 
-__all__ = ["Filters", "InputError", "Params", "Section", "load_params", "params_from_dict"]
+__all__ = [
+    "COMPARED",
+    "Filters",
+    "InputError",
+    "Params",
+    "Section",
+    "ablated",
+    "load_params",
+    "params_from_dict",
+]

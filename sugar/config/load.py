@@ -14,7 +14,10 @@ import yaml
 from pydantic import ValidationError
 
 from sugar.config.params import Params
-from sugar.config.schema import InputError
+from sugar.config.schema import COMPARED, InputError
+
+TRAINING = ("seed", "model", "conditions", "strategy", "training", "pretrain", "finetune")
+"""What an ablation may change: everything else would need other data."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,13 +69,15 @@ def _read_layer(file: Path, name: str) -> dict[str, Any]:
 
 def _override_layer(override: str) -> dict[str, Any]:
     key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(key.strip().split(".")):
         raise InputError(f"--set must look like key.path=value, got {override!r}")
-    layer: Any = _parse_yaml(text, f"--set {key}")
-    for part in reversed(parts):
-        layer = {part: layer}
-    return layer
+    return _nested(key.strip(), _parse_yaml(text, f"--set {key}"))
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
 
 
 def _merge(below: Any, above: Any) -> Any:
@@ -174,14 +179,49 @@ def load_params(
             raise InputError(f"--profile must be one of {', '.join(known) or '(none found)'}, got {name!r}")
         layers.append((str(overlay), _read_layer(overlay, str(overlay))))
     layers += [(f"--set {text}", _override_layer(text)) for text in overrides]
-    return _validated(layers, file.resolve().parent)
+    return _checked(layers, file.resolve().parent)
 
 
 def params_from_dict(values: Mapping[str, Any], folder: Path | str) -> Params:
     """Params from plain values (`Params.as_dict`), relative names starting at `folder`."""
     if not isinstance(values, dict):
         raise InputError(f"params: must be a table of sections, got {type(values).__name__}")
-    return _validated([("params", values)], Path(folder).resolve())
+    return _checked([("params", values)], Path(folder).resolve())
+
+
+def ablated(params: Params, name: str) -> Params:
+    """The parameters of an ablation: what `ablations.<name>` changes, and its own folder for checkpoints.
+
+    Raises:
+        InputError: there is no such ablation, a wrong key or value, or a key that training does not read.
+    """
+    if name not in params.ablations:
+        known = ", ".join(params.ablations) or "none"
+        raise InputError(f"--ablation must be one of those in params.yaml ({known}), got {name!r}")
+    own = {"paths": {"checkpoints": f"{params.paths.checkpoints}/{name}"}}
+    layers = [("params", params.as_dict()), ("params", own)]
+    for key, value in params.ablations[name].items():
+        if key.split(".")[0] not in TRAINING:
+            allowed = ", ".join(TRAINING)
+            raise InputError(
+                f"ablations.{name}: may change {allowed}, so that the data are the same, got {key}"
+            )
+        layers.append((f"ablations.{name}", _nested(key, value)))
+    return _validated(layers, params.folder)
+
+
+def _checked(layers: Sequence[tuple[str, dict[str, Any]]], folder: Path) -> Params:
+    """Validated, with what a section says of another."""
+    params = _validated(layers, folder)
+    for name in params.ablations:
+        if name in (*COMPARED, "stage2"):
+            raise InputError(f"ablations must not have the name of another model, got {name!r}")
+        ablated(params, name)
+    for name in params.evaluate.compare:
+        if name not in (*COMPARED, *params.ablations):
+            known = ", ".join([*COMPARED, *params.ablations])
+            raise InputError(f"evaluate.compare must name some of {known}, got {name!r}")
+    return params
 
 
 def _validated(layers: Sequence[tuple[str, dict[str, Any]]], folder: Path) -> Params:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, PrivateAttr
 
@@ -56,6 +56,9 @@ class Params(Section):
     sampling: Sampling
     evaluate: Evaluate
     register_: Register = Field(alias="register")
+    ablations: dict[
+        Annotated[str, Field(pattern=r"^[a-z0-9_-]+$")], Annotated[dict[str, Any], Field(min_length=1)]
+    ]
     foundation: Foundation
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)

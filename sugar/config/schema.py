@@ -31,6 +31,8 @@ Positive = Annotated[float, Field(gt=0.0)]
 Text = Annotated[str, Field(min_length=1)]
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 DESIGNS = ("a", "b", "c", "d", "e")
+COMPARED = ("stage1", "text_only")
+"""What the evaluation can always compare the default model with."""
 GROUPS = ("dino", "clip", "text", "first_frame", "other_frames")
 
 
@@ -58,8 +60,10 @@ class Paths(Section):
     latents_synthetic: Text
     stage1: Text
     stage2: Text
+    ablations: Text
     checkpoints: Text
     evaluation: Text
+    comparisons: Text
     register_: Text = Field(alias="register")
     metrics: Text
 
@@ -295,7 +299,7 @@ class Sampling(Section):
 class Evaluate(_Media):
     num_subjects: Count
     prompts_per_subject: Count
-    compare: Annotated[tuple[Literal["stage1", "text_only"], ...], BeforeValidator(_as_tuple)]
+    compare: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)]
     image_scales: Annotated[tuple[NonNegative, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
     retrieval_gallery: Annotated[int, Field(ge=2)]
     seed: Natural

@@ -6,12 +6,14 @@
 from collections.abc import Mapping
 
 from sugar.config import Params
+from sugar.stages.ablation import ABLATION_STAGES, run_ablation_stage
 from sugar.stages.data import encode, ingest, source, synthesize, validate
 from sugar.stages.results import evaluate, register
 from sugar.stages.stage import Stage, StageFailure, run_on_paths
 from sugar.stages.training import finetune, pretrain
 
 __all__ = [
+    "ABLATION_STAGES",
     "STAGES",
     "Stage",
     "StageFailure",
@@ -21,6 +23,7 @@ __all__ = [
     "ingest",
     "pretrain",
     "register",
+    "run_ablation_stage",
     "run_stage",
     "source",
     "synthesize",

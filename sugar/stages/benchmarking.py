@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sugar.config import Params
+from sugar.config import COMPARED, InputError, Params
 from sugar.stages.candidates import candidate
 from sugar.stages.gating import read_verdict
 from sugar.stages.stage import Paths, metrics_file, read_figures
@@ -75,10 +76,27 @@ def candidates_of(params: Params, inputs: Paths) -> list[Candidate]:
     if "text_only" in settings.compare:
         text_only = {**sampling, "drop": "both", "drop_until": 1.0}
         models["text_only"] = (inputs["stage2"], text_only, settings.image_scales[:1])
+    for name in compared_ablations(params):
+        models[name] = (_ablation(inputs, name, "stage2"), sampling, settings.image_scales[:1])
     return [
         candidate(name, folder, image_scales=scales, sampling=how, size=size, device=device)
         for name, (folder, how, scales) in models.items()
     ]
+
+
+def compared_ablations(params: Params) -> list[str]:
+    """Names in `evaluate.compare` that are models of their own."""
+    return [name for name in params.evaluate.compare if name not in COMPARED]
+
+
+def _ablation(inputs: Paths, name: str, stage: str) -> Path:
+    folder = inputs.get("ablations", Path("ablations")) / name / stage
+    if not (folder / "model_index.json").is_file():
+        raise InputError(
+            f"evaluate.compare names the ablation {name}, but {folder} is not a trained model; "
+            f"`make ablation NAME={name}` trains it"
+        )
+    return folder
 
 
 def publish(
@@ -97,6 +115,13 @@ def publish(
         for failure in verdict["failures"]
     ]
     figures = {stage: metrics_file(params, stage) for stage in BEFORE}
+    models = {stage: inputs[stage] for stage in ("stage1", "stage2")}
+    for name in compared_ablations(params):
+        models |= {f"{name}, {stage}": _ablation(inputs, name, stage) for stage in ("stage1", "stage2")}
+        figures |= {
+            f"{stage} {name}": metrics_file(params, stage, name) for stage in ("pretrain", "finetune")
+        }
+    docs = inputs["gate"] / "index.html"
     write_report(
         output / "report.html",
         result,
@@ -104,8 +129,10 @@ def publish(
         revision=revision_tags(params.folder)["mlflow.source.git.commit"],
         params=flatten(params.as_dict()),
         datasets=[summarise_dataset(inputs[name], name) for name in ("real", "synthetic")],
-        gate=GateSummary(not failures, tuple(failures)),
-        histories={name: inputs[name] for name in ("stage1", "stage2") if has_history(inputs[name])},
+        gate=GateSummary(
+            not failures, tuple(failures), os.path.relpath(docs, output) if docs.is_file() else ""
+        ),
+        histories={name: folder for name, folder in models.items() if has_history(folder)},
         seconds={stage: read_figures(file)["seconds"] for stage, file in figures.items() if file.is_file()},
     )
     for name in ("report.html", "per_video.csv", "metrics.json", "scores.csv", "encoders.json"):

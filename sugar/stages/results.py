@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
     "synthetic real gate stage1 stage2",
     "evaluation",
     ("seed", "video", "networks", "source.max_pixels", "sampling", "evaluate"),
+    optional="ablations",
 )
 def evaluate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Generate the benchmark, score it, write the report (SUGAR section 4)."""

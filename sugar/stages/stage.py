@@ -42,6 +42,7 @@ class Stage:
     Args:
         name: the verb.
         inputs, outputs: names of the folders it reads and writes: keys of `paths` in params.yaml.
+        optional: inputs that need not be there.
         reads: sections (`video`) and single values (`networks.dino`) of the parameters; it sees no others.
         body: the work: (parameters that it declared, inputs, outputs, tracker) -> figures.
     """
@@ -51,13 +52,17 @@ class Stage:
     outputs: tuple[str, ...]
     reads: tuple[str, ...]
     body: Body
+    optional: tuple[str, ...] = ()
 
-    def __call__(self, params: Params, inputs: Paths, outputs: Paths) -> dict[str, float]:
+    def __call__(
+        self, params: Params, inputs: Paths, outputs: Paths, ablation: str | None = None
+    ) -> dict[str, float]:
         """Run it: lock the outputs, open a tracked run, work, keep the figures.
 
         Args:
             inputs, outputs: folder of each declared name (a body may do with fewer); `outputs` may name the
                 file of `METRICS` too.
+            ablation: name in `ablations` of what is run, for the tracked run alone.
 
         Returns:
             The figures, with `seconds`.
@@ -85,6 +90,8 @@ class Stage:
                     experiment=tracking.experiment,
                     enabled=tracking.enabled,
                     root=params.root,
+                    run_name=self.name if ablation is None else f"{self.name} {ablation}",
+                    tags=None if ablation is None else {"sugar.ablation": ablation},
                 )
             )
             figures = self.body(seen, inputs, outputs, tracker)
@@ -95,7 +102,9 @@ class Stage:
         return figures
 
     def _check_names(self, inputs: Paths, outputs: Paths) -> None:
-        unknown = (inputs.keys() - set(self.inputs)) | (outputs.keys() - {*self.outputs, METRICS})
+        unknown = (inputs.keys() - {*self.inputs, *self.optional}) | (
+            outputs.keys() - {*self.outputs, METRICS}
+        )
         if unknown or not outputs:
             raise ValueError(
                 f"{self.name} takes {self.inputs} and writes {self.outputs}, got {sorted(unknown)}"
@@ -105,24 +114,32 @@ class Stage:
                 raise InputError(f"{self.name} needs {folder} ({name}), which does not exist")
 
 
-def declare(inputs: str, outputs: str, reads: tuple[str, ...]) -> Callable[[Body], Stage]:
-    """Make a stage of its body; `inputs` and `outputs` are names separated by blanks."""
+def declare(inputs: str, outputs: str, reads: tuple[str, ...], optional: str = "") -> Callable[[Body], Stage]:
+    """Make a stage of its body; `inputs`, `outputs` and `optional` are names separated by blanks."""
 
     def made(body: Body) -> Stage:
         name = getattr(body, "__name__", "")
-        return Stage(name, tuple(inputs.split()), tuple(outputs.split()), reads, body)
+        return Stage(
+            name, tuple(inputs.split()), tuple(outputs.split()), reads, body, tuple(optional.split())
+        )
 
     return made
 
 
-def metrics_file(params: Params, stage: str) -> Path:
+def metrics_file(params: Params, stage: str, ablation: str | None = None) -> Path:
     """Where the command line keeps the figures of a stage."""
-    return params.path("metrics") / f"{stage}.json"
+    return params.path("metrics") / (f"{stage}.json" if ablation is None else f"{ablation}/{stage}.json")
+
+
+def paths_to_read(stage: Stage, params: Params) -> dict[str, Path]:
+    """Folder of each input, as `paths` of params.yaml names it; an optional one where it exists."""
+    there = [name for name in stage.optional if params.path(name).exists()]
+    return {name: params.path(name) for name in (*stage.inputs, *there)}
 
 
 def run_on_paths(stage: Stage, params: Params) -> dict[str, float]:
     """Run a stage on the folders that `paths` of params.yaml names."""
-    inputs = {name: params.path(name) for name in stage.inputs}
+    inputs = paths_to_read(stage, params)
     outputs = {name: params.path(name) for name in stage.outputs}
     return stage(params, inputs, {**outputs, METRICS: metrics_file(params, stage.name)})
 
