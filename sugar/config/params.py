@@ -23,15 +23,14 @@ from sugar.config.schema import (
     Register,
     Sampling,
     Section,
-    Source,
     Steps,
     Strategy,
-    Synthesize,
     Tracking,
     Training,
     Validate,
     Video,
 )
+from sugar.config.synthesis import Source, Synthesize
 
 
 class Params(Section):
@@ -87,14 +86,19 @@ class Params(Section):
         Raises:
             InputError: it is neither a folder that exists nor of the form owner/name.
         """
-        value: Any = self.section("networks")
-        for part in name.split("."):
+        return self.pretrained(f"networks.{name}")
+
+    def pretrained(self, key: str) -> str:
+        """Folder or hub id of any value (dotted), as `network`."""
+        head, *parts = key.split(".")
+        value: Any = self.section(head)
+        for part in parts:
             value = value[part]
         if (folder := self.given(value)).is_dir():
             return str(folder)
         if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", value) and value.split("/")[0] != "foundation":
             return value
-        raise InputError(f"networks.{name} must be an existing folder or a hub id owner/name, got {value!r}")
+        raise InputError(f"{key} must be an existing folder or a hub id owner/name, got {value!r}")
 
     @property
     def tracking_uri(self) -> str:

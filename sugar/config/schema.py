@@ -131,12 +131,6 @@ class _Media(Section):
         return self
 
 
-class Source(_Media):
-    num_subjects: Count
-    min_side_px: Count
-    max_pixels: Count
-
-
 class Filters(Section):
     min_image_text: Cosine | None
     min_identity: Cosine | None
@@ -144,16 +138,6 @@ class Filters(Section):
     min_random_pair: Cosine | None
     min_flow_px: NonNegative | None
     max_flow_px: NonNegative | None
-
-
-class Synthesize(Section):
-    prompts_per_subject: Count
-    customize: Literal["procedural"]
-    expand: Literal["opencv"]
-    animate: Literal["procedural"]
-    shard_size: Count
-    num_workers: Count
-    filters: Filters
 
 
 class Ingest(_Media):

@@ -47,27 +47,15 @@ def source(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
 def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Make customised image-video-text triplets from the subjects (SUGAR section 3.1)."""
     from sugar.stages.scoring import networks_digest, scorers
+    from sugar.stages.synthesis import synthesis_recipe
     from sugar.synthesis.dataset import synthesize_dataset
-    from sugar.synthesis.shard import SynthesisRecipe
 
-    settings, video = params.synthesize, params.video
-    recipe = SynthesisRecipe(
-        seed=params.seed,
-        fps=video.fps,
-        num_frames=video.num_frames,
-        height_px=video.height_px,
-        width_px=video.width_px,
-        prompts_per_subject=settings.prompts_per_subject,
-        customize=settings.customize,
-        expand=settings.expand,
-        animate=settings.animate,
-        segmentation=params.networks.segmentation.kind,
-    )
+    settings = params.synthesize
     make_cut, make_score, judge = scorers(params, settings.filters)
     figures = synthesize_dataset(
         inputs["subjects"],
         outputs["synthetic"],
-        recipe,
+        synthesis_recipe(params),
         make_cut=make_cut,
         make_score=make_score,
         networks_digest=networks_digest(params),

@@ -60,7 +60,7 @@ class _Prepare:
     make_score: Callable[[], Score]
 
     def __call__(self) -> MakeShard:
-        cut, score = self.make_cut(), self.make_score()
+        backends, cut, score = self.recipe.load(), self.make_cut(), self.make_score()
 
         def make(index: int, on_skip: OnSkip) -> Iterable[Triplet]:
             subjects = read_subjects(
@@ -68,7 +68,7 @@ class _Prepare:
                 frozenset(self.keys_of_shard[index]),
                 on_bad=lambda key, reason: on_skip(key, reason, f"{key}: cannot be read back"),
             )
-            return synthesize_shard(subjects, self.recipe, cut, score, on_skip)
+            return synthesize_shard(subjects, self.recipe, backends, cut, score, on_skip)
 
         return make
 

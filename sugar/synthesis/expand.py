@@ -27,16 +27,23 @@ def expand_opencv(image_rgb: np.ndarray, height_px: int, width_px: int) -> np.nd
     height, width = image_rgb.shape[:2]
     if (height, width) == (height_px, width_px):
         return image_rgb.copy()
-    scale = min(height_px / height, width_px / width)
-    size = (min(width_px, max(1, round(width * scale))), min(height_px, max(1, round(height * scale))))
-    fitted = cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    left, top = (width_px - size[0]) // 2, (height_px - size[1]) // 2
+    inside = rows, columns = fitted_box(height, width, height_px, width_px)
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    shrink = height_px < height or width_px < width
+    fitted = cv2.resize(image_rgb, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
     if size == (width_px, height_px):
         return fitted
-    inside = (slice(top, top + size[1]), slice(left, left + size[0]))
-    canvas = _border(fitted, height_px, width_px, top, left)
+    canvas = _border(fitted, height_px, width_px, rows.start, columns.start)
     canvas[inside] = fitted
     return canvas
+
+
+def fitted_box(height: int, width: int, height_px: int, width_px: int) -> tuple[slice, slice]:
+    """Rows and columns of a height_px x width_px canvas that a picture takes, scaled to fit and centred."""
+    scale = min(height_px / height, width_px / width)
+    fitted = (min(height_px, max(1, round(height * scale))), min(width_px, max(1, round(width * scale))))
+    top, left = (height_px - fitted[0]) // 2, (width_px - fitted[1]) // 2
+    return slice(top, top + fitted[0]), slice(left, left + fitted[1])
 
 
 def _border(fitted: np.ndarray, height_px: int, width_px: int, top: int, left: int) -> np.ndarray:

@@ -1,7 +1,8 @@
 """One shard of synthetic triplets: a pure function from labelled pictures to scored triplets."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import cv2
@@ -16,19 +17,10 @@ from sugar.data.shard_pool import OnSkip
 from sugar.data.subjects import Subject
 from sugar.encoders.segmentation import NoSubject, Segmenter
 from sugar.sprites import BACKGROUNDS, draw_background, render_clip
-from sugar.synthesis.animate import animate_procedural
-from sugar.synthesis.customize import Customized, customize_procedural
-from sugar.synthesis.expand import expand_scene
-from sugar.synthesis.prompts import STILL, Prompt, make_prompt
+from sugar.synthesis.backends import Backends, Draft, Generators, check_backends, load_backends
+from sugar.synthesis.generators import Generator
+from sugar.synthesis.prompts import REAL_MOTION_SHARE, STILL, make_prompt
 from sugar.triplet import Triplet
-
-CUSTOMIZE: Mapping[str, Callable[[np.ndarray, Prompt, int, int, int], Customized]] = {
-    "procedural": customize_procedural
-}
-EXPAND: Mapping[str, Callable[[Customized, int, int], Customized]] = {"opencv": expand_scene}
-ANIMATE: Mapping[str, Callable[[Customized, Prompt, int, int], np.ndarray]] = {
-    "procedural": animate_procedural
-}
 
 PHOTO_SIDE_PX = 512
 """Longer side of the photo that a triplet keeps and that the subject is cut from."""
@@ -43,11 +35,12 @@ class SynthesisRecipe:
     Attributes:
         seed: prompts and drawings; fps, num_frames, height_px, width_px: the videos.
         prompts_per_subject: triplets of one subject.
-        customize, expand, animate: keys of CUSTOMIZE, EXPAND and ANIMATE.
+        customize, expand, animate: names of backends, see `sugar.synthesis.backends`.
         segmentation: name of the segmenter, for the record.
+        generators: the pipelines of the backends of diffusers.
 
     Raises:
-        InputError: an unknown backend.
+        InputError: an unknown backend, or one whose pipeline is not named.
     """
 
     seed: int
@@ -60,13 +53,32 @@ class SynthesisRecipe:
     expand: str = "opencv"
     animate: str = "procedural"
     segmentation: str = "grabcut"
+    generators: Generators = field(default_factory=Generators)
 
     def __post_init__(self) -> None:
-        for key, table in (("customize", CUSTOMIZE), ("expand", EXPAND), ("animate", ANIMATE)):
-            if getattr(self, key) not in table:
-                raise InputError(
-                    f"synthesize.{key} must be one of {', '.join(table)}, got {getattr(self, key)!r}"
-                )
+        check_backends(self.customize, self.expand, self.animate, self.generators)
+
+    @property
+    def moves_subjects(self) -> bool:
+        """Whether a subject can move by itself: not where a camera alone moves over a flat picture."""
+        return self.customize == "procedural" or self.animate != "procedural"
+
+    def load(self) -> Backends:
+        """Load the backends.
+
+        Raises:
+            InputError: a pipeline that cannot be loaded.
+        """
+        return load_backends(
+            self.customize,
+            self.expand,
+            self.animate,
+            self.generators,
+            num_frames=self.num_frames,
+            height_px=self.height_px,
+            width_px=self.width_px,
+            fps=self.fps,
+        )
 
 
 class Portrait(NamedTuple):
@@ -77,15 +89,29 @@ class Portrait(NamedTuple):
     segmentation: str
 
 
+class Planned(NamedTuple):
+    """A triplet whose clip is still to be made."""
+
+    key: str
+    subject: Subject
+    portrait: Portrait
+    draft: Draft
+
+
 def synthesize_shard(
-    subjects: Iterable[Subject], recipe: SynthesisRecipe, cut: Segmenter, score: Score, on_skip: OnSkip
+    subjects: Iterable[Subject],
+    recipe: SynthesisRecipe,
+    backends: Backends,
+    cut: Segmenter,
+    score: Score,
+    on_skip: OnSkip,
 ) -> Iterator[Triplet]:
     """Scored triplets of the subjects, in order; what gives none is told to `on_skip` with its reason."""
 
-    def triplets() -> Iterator[Triplet]:
+    def planned() -> Iterator[Planned]:
         for subject in subjects:
             try:
-                yield from synthesize_subject(subject, recipe, cut)
+                yield from plan_subject(subject, recipe, backends, cut)
             except (BadMedia, NoSubject) as bad:
                 on_skip(subject.key, bad.reason, str(bad))
             except InputError:
@@ -93,48 +119,80 @@ def synthesize_shard(
             except (ValueError, cv2.error) as error:
                 on_skip(subject.key, "failed", str(error))
 
+    def triplets() -> Iterator[Triplet]:
+        waiting = planned()
+        while batch := list(itertools.islice(waiting, backends.together)):
+            yield from _animated(batch, recipe, backends, on_skip)
+
     return with_scores(triplets(), score, on_skip)
 
 
-def synthesize_subject(subject: Subject, recipe: SynthesisRecipe, cut: Segmenter) -> Iterator[Triplet]:
-    """The triplets of one subject, a prompt each: customise, expand, animate (SUGAR section 3.1).
+def plan_subject(
+    subject: Subject, recipe: SynthesisRecipe, backends: Backends, cut: Segmenter
+) -> Iterator[Planned]:
+    """The scenes of one subject, a prompt each: customise and expand (SUGAR section 3.1).
 
     Raises:
         BadMedia, NoSubject: the subject cannot be cut out.
     """
     portrait = portrait_of(subject, recipe.seed, cut)
+    share = REAL_MOTION_SHARE if recipe.moves_subjects else 0.0
     for number in range(recipe.prompts_per_subject):
         key = f"{subject.key}-p{number:02d}"
         seed = key_seed(recipe.seed, key, "synthesis")
-        prompt = make_prompt(subject.noun, subject.category, seed)
-        scene = CUSTOMIZE[recipe.customize](
-            portrait.identity, prompt, seed, recipe.height_px, recipe.width_px
-        )
-        scene = EXPAND[recipe.expand](scene, recipe.height_px, recipe.width_px)
-        yield Triplet(
-            key=key,
-            subject=portrait.photo,
-            identity=portrait.identity,
-            video=ANIMATE[recipe.animate](scene, prompt, recipe.num_frames, seed),
-            fps=recipe.fps,
-            prompt=prompt.text,
-            noun=subject.noun,
-            category=subject.category,
-            source="synthetic",
-            style=prompt.style,
-            background=prompt.background,
-            motion=prompt.motion,
-            seed=seed,
-            source_digest=subject.source_digest,
-            provenance={
-                "subject": subject.key,
-                "customize": recipe.customize,
-                "expand": recipe.expand,
-                "animate": recipe.animate,
-                "camera": prompt.camera,
-                "segmentation": recipe.segmentation if portrait.segmentation == "mask" else "alpha",
-            },
-        )
+        prompt = make_prompt(subject.noun, subject.category, seed, real_motion_share=share)
+        scene = backends.customize(portrait.identity, subject.noun, prompt, seed)
+        yield Planned(key, subject, portrait, Draft(backends.expand(scene, prompt, seed), prompt, seed))
+
+
+def _animated(
+    batch: Sequence[Planned], recipe: SynthesisRecipe, backends: Backends, on_skip: OnSkip
+) -> Iterator[Triplet]:
+    """The triplets of a batch; where a clip fails, each is made by itself, so that one costs itself alone."""
+    try:
+        clips = backends.animate([planned.draft for planned in batch])
+    except (ValueError, cv2.error) as error:
+        if len(batch) == 1:
+            on_skip(batch[0].key, "failed", str(error))
+            return
+        for planned in batch:
+            yield from _animated([planned], recipe, backends, on_skip)
+        return
+    for planned, clip in zip(batch, clips, strict=True):
+        yield _triplet(planned, clip, recipe)
+
+
+def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Triplet:
+    key, subject, portrait, (_, prompt, seed) = planned
+    return Triplet(
+        key=key,
+        subject=portrait.photo,
+        identity=portrait.identity,
+        video=clip,
+        fps=recipe.fps,
+        prompt=prompt.text,
+        noun=subject.noun,
+        category=subject.category,
+        source="synthetic",
+        style=prompt.style,
+        background=prompt.background,
+        motion=prompt.motion,
+        seed=seed,
+        source_digest=subject.source_digest,
+        provenance={
+            "subject": subject.key,
+            "customize": _origin(recipe.customize, recipe.generators.customize),
+            "expand": _origin(recipe.expand, recipe.generators.expand),
+            "animate": _origin(recipe.animate, recipe.generators.animate),
+            "camera": prompt.camera,
+            "segmentation": recipe.segmentation if portrait.segmentation == "mask" else "alpha",
+        },
+    )
+
+
+def _origin(kind: str, generator: Generator | None) -> str:
+    """A backend as provenance: of a pipeline its model too."""
+    return f"{kind}: {generator.model}" if kind == "diffusers" and generator else kind
 
 
 def portrait_of(subject: Subject, seed: int, cut: Segmenter) -> Portrait:

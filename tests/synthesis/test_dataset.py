@@ -152,7 +152,9 @@ def photos() -> list[Subject]:
 
 def test_a_bad_subject_costs_itself_alone():
     skips = Skips()
-    triplets = list(synthesize_shard(photos(), RECIPE, cut_the_middle, CountingScore(), skips.add))
+    triplets = list(
+        synthesize_shard(photos(), RECIPE, RECIPE.load(), cut_the_middle, CountingScore(), skips.add)
+    )
     assert [t.key for t in triplets] == ["a-p00", "a-p01", "e-p00", "e-p01"]
     assert skips.counts == {"no_subject": 2, "failed": 1}
     assert "category must be one of" in skips.examples["failed"][0]
@@ -163,7 +165,7 @@ def test_a_score_that_is_no_number_is_a_skip():
         return [{"identity": float("nan") if t.key == "a-p01" else 0.5} for t in triplets]
 
     skips = Skips()
-    triplets = list(synthesize_shard(photos()[:1], RECIPE, cut_the_middle, score, skips.add))
+    triplets = list(synthesize_shard(photos()[:1], RECIPE, RECIPE.load(), cut_the_middle, score, skips.add))
     assert [(t.key, t.scores) for t in triplets] == [("a-p00", {"identity": 0.5})]
     assert skips.counts == {"score_not_finite": 1}
 
@@ -176,7 +178,7 @@ def test_photos_are_cut_and_trimmed():
 
 
 def test_unknown_backend():
-    with pytest.raises(InputError, match=r"synthesize\.animate must be one of procedural, got 'magic'"):
+    with pytest.raises(InputError, match=r"synthesize\.animate must be one of .*, got 'magic'"):
         replace(RECIPE, animate="magic")
 
 
