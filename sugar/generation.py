@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sugar.config import InputError, Params
 
 logger = logging.getLogger(__name__)
+
+MIN_SIDE_PX = 16
 
 
 def generate_file(
@@ -40,6 +41,8 @@ def generate_file(
     Raises:
         InputError: a missing or unreadable file, no subject in the picture, an empty text.
     """
+    from PIL import Image
+
     from sugar.data.atomic import write_bytes_atomic
     from sugar.data.video_io import encode_mp4
     from sugar.stages.model_folder import load_pipeline
@@ -53,14 +56,14 @@ def generate_file(
     if cut_out is None and photo.shape[2] == 4 and (photo[..., 3] < 128).any():
         logger.info("%s has transparent parts: it is taken as a cut-out", image)
         cut_out = photo
+    if cut_out is None:
+        cut_out = _find_subject(params, image, photo[..., :3], noun)
     pipeline = load_pipeline(model, params.networks.device, params.sampling.precision)
     sampling = params.sampling
     frames = pipeline(
-        image=_picture(photo[..., :3]) if cut_out is None else None,
-        identity=None if cut_out is None else _picture(cut_out),
+        identity=Image.fromarray(cut_out),
         prompt=prompt,
         noun=noun,
-        segmenter=_segmenter(params) if cut_out is None else None,
         negative_prompt=sampling.negative_prompt if negative_prompt is None else negative_prompt,
         num_inference_steps=sampling.num_steps if num_steps is None else num_steps,
         image_scale=sampling.image_scale if image_scale is None else image_scale,
@@ -79,18 +82,28 @@ def _load(option: str, file: Path, max_pixels: int) -> np.ndarray:
     from sugar.data.image_io import BadMedia, load_image
 
     try:
-        return load_image(file, max_pixels=max_pixels, min_side_px=8, keep_alpha=option == "--identity")
+        return load_image(
+            file, max_pixels=max_pixels, min_side_px=MIN_SIDE_PX, keep_alpha=option == "--identity"
+        )
     except (BadMedia, InputError) as error:
         raise InputError(f"{option}: {error}") from error
 
 
-def _picture(pixels: np.ndarray) -> Any:
-    from PIL import Image
-
-    return Image.fromarray(pixels)
-
-
-def _segmenter(params: Params) -> Any:
+def _find_subject(params: Params, file: Path, photo: np.ndarray, noun: str) -> np.ndarray:
+    """The cut-out of the photo's subject, before the model is loaded: a picture without one fails at once."""
+    from sugar.encoders.segmentation import NoSubject, cut_out
+    from sugar.pipeline import MIN_SUBJECT_SHARE
     from sugar.stages.scoring import cutter
 
-    return cutter(params)()
+    if not noun.strip():
+        raise InputError("--noun must name the subject of the picture, got an empty text")
+    try:
+        mask = cutter(params)()(photo, noun).mask
+        if (share := float((mask > 127).mean())) < MIN_SUBJECT_SHARE:
+            raise NoSubject(f"the subject must cover {MIN_SUBJECT_SHARE} of the picture, got {share:.4f}")
+    except NoSubject as error:
+        advice = f"crop it so that the {noun} fills most of it, or pass a cut-out with transparency"
+        raise InputError(
+            f"--image {file}: no {noun} found: {error}; {advice} (--identity CUT.png)"
+        ) from error
+    return cut_out(photo, mask)

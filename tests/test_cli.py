@@ -78,6 +78,19 @@ def test_bad_usage_is_one_line_and_exit_code_2(
     assert sentence in err and err.count("\n") == 1 and err.startswith("sugar")
 
 
+def test_a_picture_without_a_subject_says_what_to_do(tmp_path: Path, capsys, monkeypatch, project_root: Path):
+    from PIL import Image
+
+    monkeypatch.chdir(project_root)
+    Image.new("RGB", (96, 96), (90, 90, 90)).save(tmp_path / "plain.png")
+    argv = [str(tmp_path / "plain.png") if word == "i.png" else word for word in GENERATE]
+    argv[-1] = str(tmp_path / "o.mp4")
+    code, _, err = run(argv, capsys)
+    assert code == 2 and err.count("\n") == 1
+    assert err.startswith(f"sugar generate: --image {tmp_path / 'plain.png'}: no dog found: nothing in the")
+    assert "crop it so that the dog" in err and "cut-out with transparency (--identity CUT.png)" in err
+
+
 def test_a_failure_while_working_is_exit_code_1_with_a_last_line(monkeypatch, capsys, project_root: Path):
     def fail(args):
         raise RuntimeError("the disk is on fire")
