@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ def test_code_dependencies_exist(pipeline: dict, project_root: Path):
         for dep in stage.get("deps", []):
             if dep.startswith("sugar/"):
                 assert (project_root / dep).exists(), dep
+
+
+@pytest.mark.parametrize("name, module", [("synthesize", "sugar.synthesis"), ("ingest", "sugar.ingest")])
+def test_code_that_makes_a_shard_anew_runs_its_stage(
+    name: str, module: str, pipeline: dict, project_root: Path
+):
+    paths = {part.replace(".", "/") for part in import_module(f"{module}.dataset").CODE}
+    files = {path if (project_root / path).is_dir() else f"{path}.py" for path in paths}
+    assert files <= set(pipeline[name]["deps"])
 
 
 def test_what_stages_write_is_ignored_by_git_and_bytecode_by_dvc(pipeline: dict, project_root: Path):
