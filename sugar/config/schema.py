@@ -117,6 +117,8 @@ class Networks(Section):
     video_text: Text
     segmentation: Segmentation
     flow: Flow
+    captioner: Text | None
+    aesthetic: Text | None
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
@@ -138,6 +140,9 @@ class Filters(Section):
     min_random_pair: Cosine | None
     min_flow_px: NonNegative | None
     max_flow_px: NonNegative | None
+    min_sharpness: NonNegative | None
+    min_exposure: Share | None
+    min_aesthetic: float | None
 
 
 class Ingest(_Media):
@@ -147,6 +152,11 @@ class Ingest(_Media):
     max_windows: Count
     max_seconds: Positive
     min_side_px: Count
+    scene_threshold: Positive | None
+    min_change: Share | None
+    max_flashes: NonNegative | None
+    crop_bars: bool
+    num_identities: Annotated[int, Field(ge=1, le=4)]
     min_mask_area: Share
     max_mask_area: Share
     styled_share: Share

@@ -27,6 +27,8 @@ SCORE_RANGES: Mapping[str, tuple[float | None, float | None]] = {
     "consecutive": (-1.0, 1.0),
     "random_pair": (-1.0, 1.0),
     "flow_px": (0.0, None),
+    "sharpness": (0.0, None),
+    "exposure": (0.0, 1.0),
 }
 """What each score can be (cosines, pixels); a score without a row here may be any finite number."""
 

@@ -110,9 +110,16 @@ def decode_video(
 
 
 def iter_frames(
-    source: Path | str | bytes, *, max_frames: int | None = None, max_pixels: int = 50_000_000
+    source: Path | str | bytes,
+    *,
+    max_frames: int | None = None,
+    max_pixels: int = 50_000_000,
+    max_side_px: int | None = None,
 ) -> Iterator[TimedFrame]:
     """Decode a clip frame by frame, turned as its rotation says, in flat memory.
+
+    Args:
+        max_side_px: larger frames are averaged down to this longer side while their colours are converted.
 
     Raises:
         BadMedia: "empty", "not_a_video", "no_video_stream", "unknown_codec", "no_frames", "no_frame_rate",
@@ -121,7 +128,7 @@ def iter_frames(
         InputError: the file does not exist or cannot be opened.
     """
     with _open(source, max_pixels) as (container, stream):
-        yield from _frames(_name(source), container, stream, max_frames, max_pixels)
+        yield from _frames(_name(source), container, stream, max_frames, max_pixels, max_side_px)
 
 
 def probe(source: Path | str | bytes, *, max_pixels: int = 50_000_000) -> VideoInfo:
@@ -174,7 +181,12 @@ def _open(source: Path | str | bytes, max_pixels: int) -> Iterator[tuple[InputCo
 
 
 def _frames(
-    name: str, container: InputContainer, stream: VideoStream, max_frames: int | None, max_pixels: int
+    name: str,
+    container: InputContainer,
+    stream: VideoStream,
+    max_frames: int | None,
+    max_pixels: int,
+    max_side_px: int | None = None,
 ) -> Iterator[TimedFrame]:
     count, start, scaler = 0, None, VideoReformatter()
     decoder = container.decode(stream)
@@ -187,9 +199,7 @@ def _frames(
                 raise BadMedia(
                     "too_large", f"{name}: frame {count} is {frame.width}x{frame.height}, over {max_pixels}"
                 )
-            accurate = frame.width * frame.height <= _ACCURATE_UP_TO_PIXELS
-            flags = _ACCURATE if accurate else _FAST
-            pixels = scaler.reformat(frame, format="rgb24", interpolation=flags, threads=1).to_ndarray()
+            pixels = _rgb(scaler, frame, max_side_px)
         except (FFmpegError, MemoryError) as error:
             raise BadMedia("corrupt", f"{name}: frame {count} does not decode ({error})") from error
         if turns := round(frame.rotation / 90) % 4:
@@ -200,6 +210,17 @@ def _frames(
         count += 1
     if not count:
         raise BadMedia("no_frames", f"{name}: has no frames")
+
+
+def _rgb(scaler: VideoReformatter, frame: av.VideoFrame, max_side_px: int | None) -> np.ndarray:
+    width, height, side = frame.width, frame.height, max(frame.width, frame.height)
+    if max_side_px is not None and side > max_side_px:
+        width, height = (max(1, round(length * max_side_px / side)) for length in (width, height))
+        flags = Interpolation.AREA
+    else:
+        flags = _ACCURATE if width * height <= _ACCURATE_UP_TO_PIXELS else _FAST
+    small = scaler.reformat(frame, width, height, format="rgb24", interpolation=flags, threads=1)
+    return small.to_ndarray()
 
 
 def _rate(name: str, stream: VideoStream) -> float:

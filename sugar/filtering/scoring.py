@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from sugar.config import InputError
 from sugar.encoders.flow import make_flow
 from sugar.encoders.image import identity_canvases
+from sugar.filtering.aesthetic import load_aesthetic_head
 from sugar.metrics.consistency import consecutive_similarity, random_pair_similarity
 from sugar.metrics.dynamics import flow_strength, frame_stride
 from sugar.metrics.identity import identity_scores
+from sugar.metrics.quality import exposure, sharpness
 from sugar.metrics.text_alignment import paired_cosine
 
 
@@ -24,7 +27,7 @@ class Judges:
 
     dino, clip_image: uint8 pictures [N, H, W, 3] to features [N, D]. clip_text: texts to features [N, D].
     flow: frames [T, H, W, 3] to flows [T-1, 2, H, W]. canvas_px: side of the identity pictures shown to
-    `dino`.
+    `dino`. aesthetic: features of `clip_image` to ratings [N]. quality: score sharpness and exposure.
     """
 
     dino: Callable[[np.ndarray], Any] | None = None
@@ -32,6 +35,8 @@ class Judges:
     clip_text: Callable[[Sequence[str]], Any] | None = None
     flow: Callable[[np.ndarray], np.ndarray] | None = None
     canvas_px: int = 224
+    aesthetic: Callable[[Any], np.ndarray] | None = None
+    quality: bool = False
 
 
 def load_judges(
@@ -39,9 +44,16 @@ def load_judges(
     dino: str | Path | None = None,
     clip: str | Path | None = None,
     flow: str | None = None,
+    aesthetic: str | Path | None = None,
+    quality: bool = False,
     device: Any = "cpu",
 ) -> Judges:
-    """Judges from folders or hub ids of networks and the kind of flow; None leaves a judge out."""
+    """Judges from folders or hub ids of networks, the kind of flow and the file of an aesthetic head for
+    `clip`; None leaves a judge out. `quality` adds sharpness and exposure.
+
+    Raises:
+        InputError: a network or file is missing, or there is an aesthetic head without `clip`.
+    """
     from sugar.encoders.features import (
         clip_image_features,
         clip_text_features,
@@ -51,7 +63,7 @@ def load_judges(
     from sugar.encoders.image import load_clip, load_dino
     from sugar.encoders.preprocess import image_size_px
 
-    parts: dict[str, Any] = {}
+    parts: dict[str, Any] = {"quality": quality}
     if dino is not None:
         dino_model = load_dino(dino, device)
         parts["dino"] = lambda images: dino_features(dino_model, images)
@@ -62,6 +74,10 @@ def load_judges(
         parts["clip_text"] = lambda texts: clip_text_features(clip_model, tokenizer, texts)
     if flow is not None:
         parts["flow"] = make_flow(flow, device)
+    if aesthetic is not None:
+        if clip is None:
+            raise InputError("networks.aesthetic needs networks.clip")
+        parts["aesthetic"] = load_aesthetic_head(aesthetic)
     return Judges(**parts)
 
 
@@ -92,6 +108,12 @@ def score_triplets(
     if judges.clip_image is not None and judges.clip_text is not None and prompts is not None:
         first = np.ascontiguousarray(frames_BTHWC[:, 0])
         scores["image_text"] = paired_cosine(judges.clip_image(first), judges.clip_text(list(prompts)))
+    if judges.clip_image is not None and judges.aesthetic is not None:
+        shown = np.unique([0, frames // 2, frames - 1])
+        pictures = frames_BTHWC[:, shown].reshape(-1, *frames_BTHWC.shape[2:])
+        scores["aesthetic"] = judges.aesthetic(judges.clip_image(pictures)).reshape(clips, -1).mean(axis=1)
+    if judges.quality:
+        scores["sharpness"], scores["exposure"] = sharpness(frames_BTHWC), exposure(frames_BTHWC)
     if judges.dino is not None:
         features = judges.dino(frames_BTHWC.reshape(clips * frames, *frames_BTHWC.shape[2:]))
         features = features.reshape(clips, frames, -1)

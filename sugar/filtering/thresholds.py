@@ -5,7 +5,7 @@ row that it fails gives one reason, for example "identity 0.41 < 0.60". Assumpti
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,9 @@ SCORES: Mapping[str, str] = {
     "consecutive": "mean cosine of DINO's features of neighbouring frames",
     "random_pair": "mean cosine of DINO's features of two frames drawn at random",
     "flow_px": "mean over pairs of frames of the mean length of the largest 5 % of flow vectors, in pixels",
+    "sharpness": "variance of the Laplacian of the luma, the median over the frames",
+    "exposure": "share of pixels that are neither black nor blown out",
+    "aesthetic": "rating by an aesthetic head on CLIP's features, mean of the first, middle and last frame",
 }
 
 
@@ -93,31 +96,47 @@ def decide(scores: Mapping[str, float | None], thresholds: Thresholds) -> tuple[
 def decide_table(table: pa.Table, thresholds: Thresholds) -> pa.Table:
     """A manifest with its columns "accepted" and "reasons" decided anew from its columns "score_*".
 
+    Nothing is scored and only rows that fail cost more than a comparison: millions take seconds.
+
     Raises:
         InputError: when a thresholded score has no column.
     """
-    accepted = np.ones(table.num_rows, dtype=bool)
-    reasons: list[list[str]] = [[] for _ in range(table.num_rows)]
+    num = table.num_rows
+    rows: list[np.ndarray] = []
+    reasons: list[str] = []
     for bound in thresholds.bounds:
         name = f"score_{bound.score}"
         if name not in table.column_names:
             raise InputError(f"manifest: filters.{bound.direction}_{bound.score} needs a column {name!r}")
         column = table[name].cast(pa.float64())
         values = pc.fill_null(column, float("nan")).to_numpy()
-        null = column.is_null().to_numpy()
-        failed = ~bound.passes(values)
-        accepted &= ~failed
-        for i in np.flatnonzero(failed).tolist():
-            reasons[i].append(bound.reason(None if null[i] else float(values[i])))
-    return _with_columns(table, accepted, reasons)
+        failed = np.flatnonzero(~bound.passes(values))
+        rows.append(failed)
+        reasons += _reasons(bound, values[failed], column.is_null().to_numpy()[failed])
+    failed_rows = np.concatenate(rows) if rows else np.empty(0, np.int64)
+    order = np.argsort(failed_rows, kind="stable")
+    counts = np.bincount(failed_rows, minlength=num) if num else np.empty(0, np.int64)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    texts = pa.array(reasons, pa.string()).take(pa.array(order))
+    # The field's name as in the manifest's schema, so that tables of several verdicts fit together.
+    listed = pa.ListArray.from_arrays(
+        pa.array(offsets), texts, type=pa.list_(pa.field("element", pa.string()))
+    )
+    return _with_columns(table, pa.array(counts == 0), listed)
 
 
-def _with_columns(table: pa.Table, accepted: np.ndarray, reasons: Sequence[Sequence[str]]) -> pa.Table:
-    columns = {
-        "accepted": pa.array(accepted),
-        "reasons": pa.array(reasons, type=pa.list_(pa.string())),
-    }
-    for name, values in columns.items():
+def _reasons(bound: Bound, values: np.ndarray, null: np.ndarray) -> list[str]:
+    """Why each of these values, none of which passes, is refused: as `Bound.reason`, a column at a time."""
+    sign, limit = ("<" if bound.direction == "min" else ">"), f"{bound.value:.2f}"
+    shown = np.char.mod("%.2f", values)
+    texts = [f"{bound.score} {text} {sign} {limit}" for text in shown.tolist()]
+    for i in np.flatnonzero(null | np.isnan(values) | (shown == limit)).tolist():
+        texts[i] = bound.reason(None if null[i] else float(values[i]))
+    return texts
+
+
+def _with_columns(table: pa.Table, accepted: pa.Array, reasons: pa.Array) -> pa.Table:
+    for name, values in (("accepted", accepted), ("reasons", reasons)):
         if name in table.column_names:
             table = table.set_column(table.column_names.index(name), name, values)
         else:

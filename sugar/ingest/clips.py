@@ -118,16 +118,21 @@ class SpriteClips:
 class FolderClips:
     """The clips of `list_clips`; files with the bytes of an earlier one go to `repeated` instead.
 
+    Args:
+        captioned: False takes clips without a caption too.
+
     Raises:
         InputError: as `list_clips`.
     """
 
-    def __init__(self, folder: Path | str, seed: int, max_clips: int | None = None) -> None:
+    def __init__(
+        self, folder: Path | str, seed: int, max_clips: int | None = None, *, captioned: bool = True
+    ) -> None:
         self.seed = seed
         self.entries: list[tuple[ClipFile, str]] = []
         self.repeated: list[tuple[str, str]] = []
         first: dict[str, str] = {}
-        for entry in list_clips(folder, max_clips):
+        for entry in list_clips(folder, max_clips, captioned=captioned):
             digest = sha256_file(entry.file)
             if digest in first:
                 self.repeated.append((entry.name, first[digest]))
@@ -155,12 +160,15 @@ class FolderClips:
         return Clip(key, entry.file, digest, entry.noun, entry.caption, category=entry.category, seed=number)
 
 
-def list_clips(folder: Path | str, max_clips: int | None = None) -> list[ClipFile]:
+def list_clips(folder: Path | str, max_clips: int | None = None, *, captioned: bool = True) -> list[ClipFile]:
     """Files and captions of a folder of clips.
 
     With `captions.csv` (columns file, noun, caption and, if wanted, category) exactly its files, in its
     order. Without it every clip below the folder that has a `.txt` of the same name beside it, sorted; that
     text is the caption, and the noun is the sub-folder's name or, at the top, the words of the file's name.
+
+    Args:
+        captioned: False takes clips without a caption too (an empty cell, no `.txt`); theirs is "".
 
     Raises:
         InputError: no such folder, no captioned clip in it, a wrong row in the table, or a row whose file is
@@ -170,28 +178,35 @@ def list_clips(folder: Path | str, max_clips: int | None = None) -> list[ClipFil
     if not folder.is_dir():
         raise InputError(f"{folder}: must be an existing folder of clips")
     table = folder / TABLE
-    clips = _clips_of_table(folder, table) if table.is_file() else _clips_of_tree(folder)
+    by_table = table.is_file()
+    clips = _clips_of_table(folder, table, captioned) if by_table else _clips_of_tree(folder, captioned)
     if not clips:
-        raise InputError(f"{folder}: must hold {TABLE}, or clips with a .txt caption beside each, got none")
+        beside = " with a .txt caption beside each" if captioned else ""
+        raise InputError(f"{folder}: must hold {TABLE}, or clips{beside}, got none")
     return clips[:max_clips]
 
 
-def _clips_of_table(folder: Path, table: Path) -> list[ClipFile]:
+def _clips_of_table(folder: Path, table: Path, captioned: bool) -> list[ClipFile]:
     clips = []
-    for line, row in read_rows(table, ("file", "noun", "caption")):
+    for line, row in read_rows(table, ("file", "noun", "caption") if captioned else ("file", "noun")):
         file = listed_file(folder, table, line, row["file"])
-        clips.append(ClipFile(file, row["file"], row["noun"], row["caption"], row.get("category", "")))
+        clips.append(
+            ClipFile(file, row["file"], row["noun"], row.get("caption", ""), row.get("category", ""))
+        )
     return clips
 
 
-def _clips_of_tree(folder: Path) -> list[ClipFile]:
+def _clips_of_tree(folder: Path, captioned: bool) -> list[ClipFile]:
     clips = []
     for file in sorted(folder.rglob("*")):
         relative, caption = file.relative_to(folder), file.with_suffix(".txt")
         hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or file.suffix.lower() not in VIDEO_SUFFIXES or not (file.is_file() and caption.is_file()):
+        if hidden or file.suffix.lower() not in VIDEO_SUFFIXES or not file.is_file():
             continue
-        clips.append(ClipFile(file, relative.as_posix(), noun_of(relative), _caption(caption), ""))
+        if captioned and not caption.is_file():
+            continue
+        text = _caption(caption) if caption.is_file() else ""
+        clips.append(ClipFile(file, relative.as_posix(), noun_of(relative), text, ""))
     return clips
 
 

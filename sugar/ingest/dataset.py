@@ -9,6 +9,7 @@ from sugar.data.dataset_report import Judge, publish_dataset
 from sugar.data.scored import Score
 from sugar.data.shard_pool import MakeShard, OnSkip, inputs_digest, run_shards
 from sugar.encoders.segmentation import Segmenter
+from sugar.ingest.captions import Caption
 from sugar.ingest.clips import Clips, FolderClips
 from sugar.ingest.shard import IngestRecipe, ingest_shard
 from sugar.triplet import Triplet
@@ -35,13 +36,15 @@ class _Prepare:
     recipe: IngestRecipe
     make_cut: Callable[[], Segmenter]
     make_score: Callable[[], Score]
+    make_caption: Callable[[], Caption] | None
 
     def __call__(self) -> MakeShard:
         cut, score = self.make_cut(), self.make_score()
+        caption = self.make_caption() if self.make_caption else None
 
         def make(index: int, on_skip: OnSkip) -> Iterable[Triplet]:
             numbers = _of_shard(index, self.clips_per_shard, len(self.clips))
-            return ingest_shard(map(self.clips.load, numbers), self.recipe, cut, score, on_skip)
+            return ingest_shard(map(self.clips.load, numbers), self.recipe, cut, score, on_skip, caption)
 
         return make
 
@@ -54,6 +57,7 @@ def ingest_dataset(
     make_cut: Callable[[], Segmenter],
     make_score: Callable[[], Score],
     networks_digest: str,
+    make_caption: Callable[[], Caption] | None = None,
     judge: Judge | None = None,
     shard_size: int = 256,
     num_workers: int = 1,
@@ -66,6 +70,7 @@ def ingest_dataset(
     Args:
         make_cut, make_score: called in each worker to load the segmenter and the scorer; they must pickle.
         networks_digest: changes when one of their networks does.
+        make_caption: as those; for clips without a caption.
         judge: thresholds on the finished manifest; never part of a shard.
         shard_size: triplets a shard, at most.
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
@@ -73,20 +78,21 @@ def ingest_dataset(
     Raises:
         InputError: no triplet at all, or as the loaders.
     """
-    per_shard = max(1, shard_size // recipe.max_windows)
+    per_clip = recipe.max_windows * recipe.num_identities
+    per_shard = max(1, shard_size // per_clip)
     made_from = (code_digest(CODE), asdict(recipe), networks_digest)
     digests = [
         inputs_digest(*made_from, [clips.digest(i) for i in numbers])
         for shard in range(-(-len(clips) // per_shard))
         if (numbers := _of_shard(shard, per_shard, len(clips)))
     ]
-    prepare = _Prepare(clips, per_shard, recipe, make_cut, make_score)
+    prepare = _Prepare(clips, per_shard, recipe, make_cut, make_score, make_caption)
     run = run_shards(
         folder,
         digests,
         prepare,
         num_workers=num_workers,
-        num_expected=len(clips) if recipe.max_windows == 1 else None,
+        num_expected=len(clips) if per_clip == 1 else None,
         label="ingest",
     )
     if isinstance(clips, FolderClips):

@@ -1,7 +1,7 @@
 """One shard of real clips: a pure function from captioned clips to scored triplets."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -13,8 +13,9 @@ from sugar.data.key_seed import key_seed
 from sugar.data.scored import Score, with_scores
 from sugar.data.shard_pool import OnSkip
 from sugar.encoders.segmentation import NoSubject, Segmenter, motion_prior
+from sugar.ingest.captions import Caption
 from sugar.ingest.clips import Clip
-from sugar.ingest.windows import Window, read_windows
+from sugar.ingest.windows import Rules, Window, read_windows
 from sugar.triplet import Triplet
 
 NUM_STILLS = 3
@@ -29,8 +30,9 @@ class IngestRecipe:
 
     Attributes:
         seed: which frames are cut; fps, num_frames, height_px, width_px: the wanted videos.
-        max_windows: triplets of one clip, at most.
-        min_side_px, max_seconds: bounds of a clip.
+        max_windows: windows of one clip, at most.
+        num_identities: triplets of one window, each with an identity image from another time of its scene.
+        rules: what a clip and its windows must be.
         min_mask_area, max_mask_area: share of the frame that the subject covers.
         segmentation: name of the segmenter, for the record.
     """
@@ -41,22 +43,31 @@ class IngestRecipe:
     height_px: int
     width_px: int
     max_windows: int = 4
-    min_side_px: int = 32
-    max_seconds: float = 3600.0
+    num_identities: int = 1
+    rules: Rules = field(default_factory=Rules)
     min_mask_area: float = 0.01
     max_mask_area: float = 0.9
     segmentation: str = "grabcut"
 
 
 def ingest_shard(
-    clips: Iterable[Clip], recipe: IngestRecipe, cut: Segmenter, score: Score, on_skip: OnSkip
+    clips: Iterable[Clip],
+    recipe: IngestRecipe,
+    cut: Segmenter,
+    score: Score,
+    on_skip: OnSkip,
+    caption: Caption | None = None,
 ) -> Iterator[Triplet]:
-    """Scored triplets of the clips, in order; what gives none is told to `on_skip` with its reason."""
+    """Scored triplets of the clips, in order; what gives none is told to `on_skip` with its reason.
+
+    Args:
+        caption: describes the clips that come without a text.
+    """
 
     def triplets() -> Iterator[Triplet]:
         for clip in clips:
             try:
-                yield from ingest_clip(clip, recipe, cut, on_skip)
+                yield from ingest_clip(clip, recipe, cut, on_skip, caption)
             except BadMedia as bad:
                 on_skip(clip.key, bad.reason, str(bad))
             except InputError:
@@ -67,15 +78,25 @@ def ingest_shard(
     return with_scores(triplets(), score, on_skip)
 
 
-def ingest_clip(clip: Clip, recipe: IngestRecipe, cut: Segmenter, on_skip: OnSkip) -> Iterator[Triplet]:
-    """One triplet for each window of a clip; the identity image is cut from a random frame of that window.
+def ingest_clip(
+    clip: Clip, recipe: IngestRecipe, cut: Segmenter, on_skip: OnSkip, caption: Caption | None = None
+) -> Iterator[Triplet]:
+    """The triplets of a clip: for each window, one for each of its identity images.
 
-    The paper segments a random frame of the same video (SUGAR section 3.2). A few frames are tried before
-    the window is given up. What moves is told to the segmenter as evidence.
+    The paper segments a random frame of the same video (SUGAR section 3.2): the first identity image of a
+    window is cut from a random frame of that window. Further ones come from other times of the same scene,
+    so that the video cannot be had by copying the picture. A few frames are tried before an identity image
+    is given up. What moves is told to the segmenter as evidence.
 
     Raises:
-        BadMedia: the clip gives no window.
+        BadMedia: the clip gives no window, or has no caption and there is nothing that makes one.
     """
+
+    def key_of(window: int) -> str:
+        return clip.key if recipe.max_windows == 1 else f"{clip.key}-w{window:02d}"
+
+    if not clip.caption and caption is None:
+        raise BadMedia("no_caption", "has no caption and networks.captioner is null")
     orders = [_random_frames(clip, recipe, w) for w in range(recipe.max_windows)]
     windows = read_windows(
         clip.content,
@@ -83,43 +104,68 @@ def ingest_clip(clip: Clip, recipe: IngestRecipe, cut: Segmenter, on_skip: OnSki
         num_frames=recipe.num_frames,
         height_px=recipe.height_px,
         width_px=recipe.width_px,
-        still_indices=orders,
-        min_side_px=recipe.min_side_px,
-        max_seconds=recipe.max_seconds,
+        still_indices=[[frame for order in by_time for frame in order] for by_time in orders],
+        rules=recipe.rules,
+        on_skip=lambda number, bad: on_skip(key_of(number), bad.reason, str(bad)),
     )
     for window in windows:
-        key = clip.key if recipe.max_windows == 1 else f"{clip.key}-w{window.number:02d}"
-        try:
-            frame, identity = _identity_of(window, orders[window.number], clip.noun, recipe, cut)
-        except (BadMedia, NoSubject) as bad:
-            on_skip(key, bad.reason, str(bad))
-            continue
-        yield Triplet(
-            key=key,
-            subject=window.stills[frame],
-            identity=identity,
-            video=window.frames,
-            fps=recipe.fps,
-            prompt=clip.caption,
-            noun=clip.noun,
-            category=clip.category,
-            source="real",
-            style=clip.style,
-            background=clip.background,
-            motion=clip.motion,
-            seed=clip.seed,
-            source_digest=clip.digest,
-            provenance={
-                "segmentation": recipe.segmentation,
-                "identity_frame": str(frame),
-                "start_seconds": f"{window.start_seconds:.3f}",
-            },
-        )
+        prompt = clip.caption
+        scene = [other for other in windows if other.scene == window.scene]
+        for number in range(recipe.num_identities):
+            key = key_of(window.number) + (f"-i{number}" if recipe.num_identities > 1 else "")
+            shown_in = scene[(scene.index(window) + number) % len(scene)]
+            try:
+                order = orders[shown_in.number][number]
+                frame, identity = _identity_of(shown_in, order, clip.noun, recipe, cut)
+            except (BadMedia, NoSubject) as bad:
+                on_skip(key, bad.reason, str(bad))
+                continue
+            if not prompt:
+                assert caption is not None
+                prompt = caption(window.frames, clip.noun)
+            yield _triplet(key, clip, window, shown_in, frame, identity, prompt, recipe)
 
 
-def _random_frames(clip: Clip, recipe: IngestRecipe, window: int) -> list[int]:
+def _triplet(
+    key: str,
+    clip: Clip,
+    window: Window,
+    shown_in: Window,
+    frame: int,
+    identity: np.ndarray,
+    prompt: str,
+    recipe: IngestRecipe,
+) -> Triplet:
+    return Triplet(
+        key=key,
+        subject=shown_in.stills[frame],
+        identity=identity,
+        video=window.frames,
+        fps=recipe.fps,
+        prompt=prompt,
+        noun=clip.noun,
+        category=clip.category,
+        source="real",
+        style=clip.style,
+        background=clip.background,
+        motion=clip.motion,
+        seed=clip.seed,
+        source_digest=clip.digest,
+        provenance={
+            "segmentation": recipe.segmentation,
+            "identity_frame": str(frame),
+            "identity_seconds": f"{shown_in.start_seconds + frame / recipe.fps:.3f}",
+            "start_seconds": f"{window.start_seconds:.3f}",
+        }
+        | ({} if clip.caption else {"caption": "model"}),
+    )
+
+
+def _random_frames(clip: Clip, recipe: IngestRecipe, window: int) -> list[list[int]]:
+    """For each identity image the frames to try: random ones of its own part of the window's time."""
     rng = np.random.default_rng(key_seed(recipe.seed, f"{clip.key}-{window}", "identity frame"))
-    return rng.permutation(recipe.num_frames)[:NUM_STILLS].tolist()
+    parts = np.array_split(np.arange(recipe.num_frames), recipe.num_identities)
+    return [rng.permutation(part)[:NUM_STILLS].tolist() for part in parts]
 
 
 def _identity_of(

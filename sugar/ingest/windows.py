@@ -1,5 +1,6 @@
 """Windows of a clip: frames at the video's rate and size, and larger frames to cut the subject from."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,8 @@ import numpy as np
 
 from sugar.data.cut_outs import fit_within
 from sugar.data.image_io import BadMedia
-from sugar.data.video_io import iter_frames, probe
+from sugar.data.video_io import VideoInfo, iter_frames, probe
+from sugar.ingest.survey import WHOLE, Box, Survey, cropped, survey_clip
 
 MIN_RATE = 0.75
 """Slowest clip that is used, as a share of the wanted rate: below it, frames would only be repeated."""
@@ -17,11 +19,12 @@ MIN_RATE = 0.75
 class Window(NamedTuple):
     """A stretch of a clip.
 
-    number: its number in the clip; start_seconds: where it begins; frames: uint8 [T, H, W, 3]; stills:
-    frame index -> the same view in more detail, uint8 [h, w, 3].
+    number: its number in the clip; scene: number of the scene it lies in; start_seconds: where it begins;
+    frames: uint8 [T, H, W, 3]; stills: frame index -> the same view in more detail, uint8 [h, w, 3].
     """
 
     number: int
+    scene: int
     start_seconds: float
     frames: np.ndarray
     stills: dict[int, np.ndarray]
@@ -42,6 +45,52 @@ def window_starts(clip_seconds: float, window_seconds: float, max_windows: int) 
     return np.linspace(0.0, clip_seconds - window_seconds, num).tolist()
 
 
+class Rules(NamedTuple):
+    """What a clip, and each stretch of it, must be; None leaves a rule out.
+
+    min_side_px, max_seconds: bounds of the clip. scene_threshold, min_change, max_flashes: see
+    `survey.survey_clip` and `Survey.check_stretch`. crop_bars: cut black bars away.
+    """
+
+    min_side_px: int = 32
+    max_seconds: float = 3600.0
+    scene_threshold: float | None = None
+    min_change: float | None = None
+    max_flashes: float | None = None
+    crop_bars: bool = False
+
+    @property
+    def need_survey(self) -> bool:
+        """Whether the clip must be looked at as a whole first."""
+        return self.crop_bars or any(
+            rule is not None for rule in (self.scene_threshold, self.min_change, self.max_flashes)
+        )
+
+
+def scene_windows(
+    scenes: list[tuple[float, float]], window_seconds: float, max_windows: int
+) -> list[tuple[int, float]]:
+    """(scene, start) of as many windows as fit, at most `max_windows`, spread over the scenes; none on a cut.
+
+    Raises:
+        BadMedia: "too_short" for a single scene, "no_long_scene" for several.
+    """
+    lengths = [end - start for start, end in scenes]
+    if len(scenes) == 1:
+        return [(0, start) for start in window_starts(lengths[0], window_seconds, max_windows)]
+    fits = [int(length / window_seconds + 0.02) for length in lengths]
+    slots = np.repeat(np.arange(len(scenes)), fits)
+    if not slots.size:
+        longest = f"the longest has {max(lengths):.3f} s"
+        raise BadMedia("no_long_scene", f"a scene must last >= {window_seconds:.3f} s, {longest}")
+    chosen = slots[np.linspace(0, slots.size - 1, min(max_windows, slots.size)).round().astype(int)]
+    return [
+        (int(scene), scenes[scene][0] + start)
+        for scene, num in zip(*np.unique(chosen, return_counts=True), strict=True)
+        for start in window_starts(lengths[scene], window_seconds, int(num))
+    ]
+
+
 def read_windows(
     content: Path | str | bytes,
     *,
@@ -50,59 +99,120 @@ def read_windows(
     height_px: int,
     width_px: int,
     still_indices: list[list[int]],
-    min_side_px: int = 32,
-    max_seconds: float = 3600.0,
+    rules: Rules = Rules(),  # noqa: B008  (immutable)
     still_side_px: int = 512,
+    on_skip: Callable[[int, BadMedia], None] | None = None,
 ) -> list[Window]:
-    """Windows of a clip in one pass and in flat memory.
+    """Windows of a clip, none of which crosses a cut, in flat memory.
 
-    The view is the largest centred crop of the wanted aspect. A frame is the one on screen nearest to its
-    time, so any frame rate, also a variable one, plays at its true speed.
+    The view is the largest centred crop of the wanted aspect, within the black bars. A frame is the one on
+    screen nearest to its time, so any frame rate, also a variable one, plays at its true speed.
 
     Args:
         content: a file, or the bytes of one.
         fps, num_frames, height_px, width_px: the wanted rate, length and size.
         still_indices: for each possible window the frame indices to keep in detail; its length is the
             largest number of windows.
-        min_side_px, max_seconds: bounds of the clip.
+        rules: what the clip must be.
         still_side_px: longer side of the detailed frames.
+        on_skip: told (number, why) of a window that stands still or flashes.
 
     Raises:
-        BadMedia: "too_small", "too_long", "too_short", "low_frame_rate", or what the decoder says.
+        BadMedia: "too_small", "too_long", "too_short", "no_long_scene", "low_frame_rate", "static",
+            "flashing", or what the decoder says.
     """
     info = probe(content)
-    if min(info.width_px, info.height_px) < min_side_px:
+    _check_clip(info, fps, rules)
+    window_seconds = num_frames / fps
+    # A container that does not state its length is read from the start.
+    seconds = info.seconds or len(still_indices) * window_seconds
+    scenes, view = [(0.0, seconds)], WHOLE
+    survey: Survey | None = None
+    if rules.need_survey:
+        survey = survey_clip(content, info.fps, scene_threshold=rules.scene_threshold)
+        # What the frames say goes before what the container says.
+        scenes = survey.scenes()
+        view = survey.content if rules.crop_bars else WHOLE
+    places = scene_windows(scenes, window_seconds, len(still_indices))
+    windows = [
+        Window(w, scene, start, np.empty((num_frames, height_px, width_px, 3), np.uint8), {})
+        for w, (scene, start) in enumerate(places)
+    ]
+    if survey is not None:
+        windows = _allowed(windows, survey, window_seconds, rules, on_skip)
+    return _filled(content, info.fps, windows, fps, still_indices, still_side_px, view)
+
+
+def _check_clip(info: VideoInfo, fps: float, rules: Rules) -> None:
+    if min(info.width_px, info.height_px) < rules.min_side_px:
         raise BadMedia(
-            "too_small", f"sides must be >= {min_side_px} px, got {info.width_px}x{info.height_px}"
+            "too_small", f"sides must be >= {rules.min_side_px} px, got {info.width_px}x{info.height_px}"
         )
-    if info.seconds > max_seconds:
-        raise BadMedia("too_long", f"clip must last <= {max_seconds:g} s, got {info.seconds:.1f} s")
+    if info.seconds > rules.max_seconds:
+        raise BadMedia("too_long", f"clip must last <= {rules.max_seconds:g} s, got {info.seconds:.1f} s")
     if info.fps < MIN_RATE * fps:
         raise BadMedia(
             "low_frame_rate", f"clip must have >= {MIN_RATE * fps:g} frames a second, got {info.fps:g}"
         )
-    # A container that does not state its length is read from the start.
-    seconds = info.seconds or len(still_indices) * num_frames / fps
-    starts = window_starts(seconds, num_frames / fps, len(still_indices))
-    wanted = sorted((start + k / fps, w, k) for w, start in enumerate(starts) for k in range(num_frames))
-    windows = [
-        Window(w, start, np.empty((num_frames, height_px, width_px, 3), np.uint8), {})
-        for w, start in enumerate(starts)
-    ]
-    filled = [0] * len(starts)
+
+
+def _allowed(
+    windows: list[Window],
+    survey: Survey,
+    window_seconds: float,
+    rules: Rules,
+    on_skip: Callable[[int, BadMedia], None] | None,
+) -> list[Window]:
+    """The windows that move and do not flash; when there is none, the last reason is raised."""
+    kept: list[Window] = []
+    refused: list[tuple[int, BadMedia]] = []
+    for window in windows:
+        try:
+            survey.check_stretch(
+                window.start_seconds,
+                window.start_seconds + window_seconds,
+                min_change=rules.min_change,
+                max_flashes=rules.max_flashes,
+            )
+            kept.append(window)
+        except BadMedia as bad:
+            refused.append((window.number, bad))
+    if not kept:
+        raise refused[-1][1]
+    if on_skip is not None:
+        for number, bad in refused:
+            on_skip(number, bad)
+    return kept
+
+
+def _filled(
+    content: Path | str | bytes,
+    clip_fps: float,
+    windows: list[Window],
+    fps: float,
+    still_indices: list[list[int]],
+    still_side_px: int,
+    view: Box,
+) -> list[Window]:
+    """The windows with their frames, those that the clip's end cuts short left out."""
+    num_frames, height_px, width_px = windows[0].frames.shape[:3]
+    wanted = sorted(
+        (w.start_seconds + k / fps, i, k) for i, w in enumerate(windows) for k in range(num_frames)
+    )
+    filled = [0] * len(windows)
 
     def show(pixels: np.ndarray, until_seconds: float) -> None:
         """Give the frame on screen to all that is wanted before `until_seconds`."""
-        cropped = small = None
+        detailed = small = None
         while wanted and wanted[0][0] < until_seconds:
-            _, w, k = wanted.pop(0)
-            if cropped is None or small is None:
-                cropped = centre_crop(pixels, height_px, width_px)
-                small = _resized(cropped, height_px, width_px)
-            windows[w].frames[k] = small
-            filled[w] += 1
-            if k in still_indices[w]:
-                windows[w].stills[k] = fit_within(cropped, still_side_px).copy()
+            _, i, k = wanted.pop(0)
+            if detailed is None or small is None:
+                detailed = centre_crop(cropped(pixels, view), height_px, width_px)
+                small = _resized(detailed, height_px, width_px)
+            windows[i].frames[k] = small
+            filled[i] += 1
+            if k in still_indices[windows[i].number]:
+                windows[i].stills[k] = fit_within(detailed, still_side_px).copy()
 
     previous: tuple[float, np.ndarray] | None = None
     for frame in iter_frames(content):
@@ -113,7 +223,7 @@ def read_windows(
         previous = (frame.seconds, frame.pixels)
     else:
         assert previous is not None
-        show(previous[1], previous[0] + 0.75 / info.fps)
+        show(previous[1], previous[0] + 0.75 / clip_fps)
     whole = [window for window, count in zip(windows, filled, strict=True) if count == num_frames]
     if not whole:
         raise BadMedia("too_short", f"clip must last >= {num_frames / fps:.3f} s, its frames end before")

@@ -16,6 +16,7 @@ FILTER_NETWORKS = (
     "networks.clip",
     "networks.segmentation",
     "networks.flow",
+    "networks.aesthetic",
     "networks.device",
 )
 
@@ -67,27 +68,40 @@ def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) 
     return figures
 
 
-@declare("", "real", (*VIDEO, *FILTER_NETWORKS, "ingest"))
+@declare("", "real", (*VIDEO, *FILTER_NETWORKS, "networks.captioner", "ingest"))
 def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Cut real clips into triplets; the identity image comes from a random frame (SUGAR section 3.2)."""
     from sugar.ingest.clips import FolderClips, SpriteClips
     from sugar.ingest.dataset import ingest_dataset
     from sugar.ingest.shard import IngestRecipe
-    from sugar.stages.scoring import networks_digest, scorers
+    from sugar.ingest.windows import Rules
+    from sugar.stages.fingerprints import network_digest
+    from sugar.stages.scoring import captioner, networks_digest, scorers
 
     settings, video = params.ingest, params.video
     size = {"num_frames": video.num_frames, "height_px": video.height_px, "width_px": video.width_px}
+    rules = Rules(min_side_px=settings.min_side_px, max_seconds=settings.max_seconds)
+    make_caption, digest = captioner(params), networks_digest(params)
     if settings.kind == "sprites":
         clips = SpriteClips(settings.num_clips, params.seed, settings.styled_share, fps=video.fps, **size)
     else:
-        clips = FolderClips(params.given(str(settings.folder)), params.seed, settings.num_clips)
+        clips = FolderClips(
+            params.given(str(settings.folder)),
+            params.seed,
+            settings.num_clips,
+            captioned=make_caption is None,
+        )
+        names = ("scene_threshold", "min_change", "max_flashes", "crop_bars")
+        rules = rules._replace(**{name: getattr(settings, name) for name in names})
+        if make_caption is not None:
+            digest = f"{digest} {network_digest(make_caption.name)}"
     recipe = IngestRecipe(
         seed=params.seed,
         fps=video.fps,
         **size,
         max_windows=1 if settings.kind == "sprites" else settings.max_windows,
-        min_side_px=settings.min_side_px,
-        max_seconds=settings.max_seconds,
+        num_identities=settings.num_identities,
+        rules=rules,
         min_mask_area=settings.min_mask_area,
         max_mask_area=settings.max_mask_area,
         segmentation=params.networks.segmentation.kind,
@@ -99,7 +113,8 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         recipe,
         make_cut=make_cut,
         make_score=make_score,
-        networks_digest=networks_digest(params),
+        make_caption=make_caption,
+        networks_digest=digest,
         judge=judge,
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,

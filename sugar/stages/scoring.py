@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sugar.config import Filters, Params
+from sugar.config import Filters, InputError, Params
 from sugar.stages.fingerprints import network_digest
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from sugar.encoders.segmentation import Segmenter
+    from sugar.ingest.captions import Caption
     from sugar.triplet import Triplet
 
 
@@ -42,19 +44,25 @@ class MakeCut:
 
 @dataclass(frozen=True)
 class MakeScore:
-    """Loads the networks that score triplets: folders or hub ids of DINO and CLIP, the kind of flow."""
+    """Loads what scores triplets: DINO and CLIP (folders or hub ids), flow (kind), aesthetic head (file)."""
 
     dino: str
     clip: str
     flow: str
     device: str
+    aesthetic: str | None = None
 
     def __call__(self) -> Callable[[Sequence[Triplet]], Sequence[Mapping[str, float]]]:
         from sugar.encoders.loading import resolve_device
         from sugar.filtering.scoring import load_judges, score_triplets
 
         judges = load_judges(
-            dino=self.dino, clip=self.clip, flow=self.flow, device=resolve_device(self.device)
+            dino=self.dino,
+            clip=self.clip,
+            flow=self.flow,
+            aesthetic=self.aesthetic,
+            quality=True,
+            device=resolve_device(self.device),
         )
 
         def score(triplets: Sequence[Triplet]) -> Sequence[Mapping[str, float]]:
@@ -93,8 +101,36 @@ def scorers(params: Params, filters: Filters) -> tuple[MakeCut, MakeScore, Calla
         clip=params.network("clip"),
         flow=params.networks.flow.kind,
         device=params.networks.device,
+        aesthetic=_aesthetic(params),
     )
     return cutter(params), score, judge(filters)
+
+
+def _aesthetic(params: Params) -> str | None:
+    """File of the aesthetic head."""
+    file = params.networks.aesthetic
+    return None if file is None else str(params.given(file))
+
+
+@dataclass(frozen=True)
+class MakeCaption:
+    """Loads the model that captions clips."""
+
+    name: str
+    device: str
+
+    def __call__(self) -> Caption:
+        from sugar.encoders.loading import resolve_device
+        from sugar.ingest.captions import VisionLanguageCaption
+
+        return VisionLanguageCaption.from_pretrained(self.name, resolve_device(self.device))
+
+
+def captioner(params: Params) -> MakeCaption | None:
+    """The factory of `networks.captioner`, where there is one."""
+    if params.networks.captioner is None:
+        return None
+    return MakeCaption(params.network("captioner"), params.networks.device)
 
 
 def judge(filters: Filters) -> Callable[[pa.Table], pa.Table]:
@@ -107,10 +143,14 @@ def judge(filters: Filters) -> Callable[[pa.Table], pa.Table]:
 
 def networks_digest(params: Params) -> str:
     """Changes when a network does that cuts or scores triplets."""
-    from sugar.data.atomic import sha256_bytes
+    from sugar.data.atomic import sha256_bytes, sha256_file
 
     cut = cutter(params)
     names = [params.network("dino"), params.network("clip"), *filter(None, (cut.detector, cut.segmenter))]
     about = [network_digest(name) for name in names]
     about += [cut.kind, str(cut.box_threshold), str(cut.mask_threshold), params.networks.flow.kind]
+    if (head := _aesthetic(params)) is not None:
+        if not Path(head).is_file():
+            raise InputError(f"networks.aesthetic: {head}: no such file")
+        about.append(sha256_file(head))
     return sha256_bytes("\n".join(about).encode())

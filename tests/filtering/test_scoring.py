@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,8 @@ def batch():
 
 @pytest.fixture(scope="module")
 def judges(tiny_networks):
-    return load_judges(dino=tiny_networks / "dino", clip=tiny_networks / "clip", flow="dis")
+    judges = load_judges(dino=tiny_networks / "dino", clip=tiny_networks / "clip", flow="dis", quality=True)
+    return replace(judges, aesthetic=lambda features: np.asarray(features, np.float64)[:, 0])
 
 
 def test_scores_are_the_metrics_of_each_clip(batch, judges):

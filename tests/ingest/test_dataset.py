@@ -122,6 +122,40 @@ def test_unbelievable_masks_are_refused(bounds, reason):
     assert skips.counts == {reason: 1}
 
 
+def test_identity_images_of_one_window_come_from_different_times(tmp_path):
+    content = encode_mp4(growing_square(24), 8)
+    clip = SpriteClips(1, 0, 0, 5, 32, 32, 8).load(0)._replace(content=content, key="c")
+    recipe = replace(RECIPE, max_windows=2, num_identities=3)
+    triplets = list(ingest_shard([clip], recipe, BrightCut(), score, Skips().add))
+    assert [t.key for t in triplets] == [f"c-w{w:02d}-i{i}" for w in (0, 1) for i in (0, 1, 2)]
+    for window in (0, 1):
+        of_window = triplets[3 * window : 3 * window + 3]
+        times = [float(t.provenance["identity_seconds"]) for t in of_window]
+        assert len({round(8 * time) for time in times}) == 3
+        start = float(of_window[0].provenance["start_seconds"])
+        assert start <= times[0] < start + 5 / 8  # the first one from the window itself, as in the paper
+        assert not start <= times[1] < start + 5 / 8  # the next one from another stretch of the scene
+        assert len({t.video.tobytes() for t in of_window}) == 1
+        assert len({t.identity.tobytes() for t in of_window}) == 3
+
+
+def test_clips_without_a_caption_are_described_or_skipped():
+    clip = SpriteClips(1, 0, 0, 5, 32, 32, 8).load(0)
+    clip = clip._replace(content=encode_mp4(growing_square(5), 8), caption="", noun="square")
+    asked = []
+
+    def describe(frames, noun):
+        asked.append((frames.shape, noun))
+        return "a square that grows"
+
+    (triplet,) = ingest_shard([clip], RECIPE, BrightCut(), score, Skips().add, describe)
+    assert asked == [((5, 32, 32, 3), "square")]
+    assert (triplet.prompt, triplet.provenance["caption"]) == ("a square that grows", "model")
+    skips = Skips()
+    assert not list(ingest_shard([clip], RECIPE, BrightCut(), score, skips.add))
+    assert skips.counts == {"no_caption": 1}
+
+
 def test_sprite_world_with_grabcut(tmp_path):
     clips = SpriteClips(6, 3, 0.5, 5, 64, 64, 8)
     recipe = replace(RECIPE, height_px=64, width_px=64)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sugar.data.image_io import BadMedia
 from sugar.data.video_io import encode_mp4
-from sugar.ingest.windows import centre_crop, read_windows, window_starts
+from sugar.ingest.windows import Rules, centre_crop, read_windows, window_starts
 
 
 def ramp(num_frames: int, height: int = 32, width: int = 48) -> np.ndarray:
@@ -19,7 +19,8 @@ def ramp(num_frames: int, height: int = 32, width: int = 48) -> np.ndarray:
 
 
 def windows_of(content, num_windows=1, stills=(0,), **changes):
-    arguments = {"fps": 8.0, "num_frames": 5, "height_px": 32, "width_px": 32, "min_side_px": 16}
+    limits = {"min_side_px": 16} | {n: changes.pop(n) for n in ("min_side_px", "max_seconds") if n in changes}
+    arguments = {"fps": 8.0, "num_frames": 5, "height_px": 32, "width_px": 32, "rules": Rules(**limits)}
     return read_windows(content, still_indices=[list(stills)] * num_windows, **(arguments | changes))
 
 
