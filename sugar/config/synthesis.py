@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
-from sugar.config.schema import Count, Filters, NonNegative, Positive, Section, Text
+from sugar.config.schema import Cosine, Count, Filters, NonNegative, Positive, Section, Share, Text
 
 
 class Source(Section):
-    kind: Literal["sprites", "folder"]
+    kind: Literal["sprites", "folder", "table", "webdataset"]
     folder: Text | None
     num_subjects: Count
     min_side_px: Count
     max_pixels: Count
+    nouns: Literal["label", "clip"]
+    vocabulary: Text | None
+    min_noun_probability: Share
+    max_per_noun: Count | None
+    balance: bool
+    max_hash_distance: Annotated[int, Field(ge=0, le=63)] | None
+    max_dino_cosine: Cosine | None
 
     @model_validator(mode="after")
     def _folder_is_named(self) -> Source:
         if self.kind != "sprites" and self.folder is None:
-            raise ValueError(f"folder must be a path when kind is {self.kind}, got null")
+            raise ValueError(f"folder must be a path or address when kind is {self.kind}, got null")
         return self
 
 

@@ -1,37 +1,51 @@
-"""Labelled pictures of subjects: drawn by Sprite World, or read from a folder of photos."""
+"""Labelled pictures of subjects: drawn by Sprite World, or photos that are usable, new and named."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+
+import numpy as np
 
 from sugar.config import InputError
-from sugar.data.atomic import sha256_bytes, sha256_file
+from sugar.data.atomic import sha256_bytes
 from sugar.data.cut_outs import VISIBLE, fit_within
 from sugar.data.image_io import BadMedia, load_image
 from sugar.data.key_seed import key_seed
 from sugar.data.subjects import Subject
-from sugar.data.tables import file_key, listed_file, noun_of, read_rows
-from sugar.sprites import CATEGORIES, NOUNS, TRAIN_SEEDS, draw_identity, draw_subject
-from sugar.synthesis.nouns import category_of
+from sugar.data.tables import file_key
+from sugar.sprites import NOUNS, TRAIN_SEEDS, draw_identity, draw_subject
+from sugar.synthesis.duplicates import FeatureIndex, HashIndex, perceptual_hash
+from sugar.synthesis.places import OnSkip, Photo, list_photos
 
-IMAGE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2"}
-)
-TABLE = "subjects.csv"
 MAX_SIDE_PX = 768
 """Longer side at which a photo is kept: no later stage looks closer."""
 
-OnSkip = Callable[[str, str, str], None]
-"""Called with name, reason and message of what is skipped."""
+Name = Callable[[np.ndarray], tuple[str, str]]
+"""From a picture uint8 [H, W, 3 or 4] to its noun and category; raises BadMedia when it knows none."""
+Features = Callable[[np.ndarray], np.ndarray]
+"""From a picture uint8 [H, W, 3 or 4] to a float32 [D] of unit length."""
 
 
-class Photo(NamedTuple):
-    """A file of a folder and its label."""
+@dataclass(frozen=True)
+class PhotoRules:
+    """Which photos are taken.
 
-    file: Path
-    name: str
-    noun: str
-    category: str
+    Attributes:
+        max_subjects: at most this many; max_per_noun: and of one noun.
+        min_side_px: smallest width and height; max_pixels: largest width * height, by the file's header.
+        max_hash_distance: photos whose perceptual hashes differ in at most so many of 64 bits are one.
+        max_dino_cosine: photos of one noun whose DINO features are closer are one.
+        balance: take the nouns in turn, so that a limit leaves as many of each as there are.
+    """
+
+    max_subjects: int | None = None
+    max_per_noun: int | None = None
+    min_side_px: int = 32
+    max_pixels: int = 50_000_000
+    max_hash_distance: int | None = None
+    max_dino_cosine: float | None = None
+    balance: bool = False
 
 
 def sprite_subjects(num: int, seed: int, size_px: int = 64) -> Iterator[Subject]:
@@ -61,109 +75,146 @@ def sprite_subjects(num: int, seed: int, size_px: int = 64) -> Iterator[Subject]
 
 def folder_subjects(
     folder: Path | str,
+    rules: PhotoRules = PhotoRules(),
     *,
     seed: int = 0,
-    max_subjects: int | None = None,
-    min_side_px: int = 32,
-    max_pixels: int = 50_000_000,
+    name: Name | None = None,
+    features: Features | None = None,
     on_skip: OnSkip | None = None,
 ) -> Iterator[Subject]:
-    """Subjects of a folder of photos, in the order of `list_photos`; bad and repeated files are skipped.
+    """`photo_subjects` of `list_photos`; what is wrong with the folder or its table is said at once."""
+    return photo_subjects(
+        list_photos(folder), str(folder), rules, seed=seed, name=name, features=features, on_skip=on_skip
+    )
+
+
+def photo_subjects(
+    photos: Iterable[Photo],
+    origin: str,
+    rules: PhotoRules = PhotoRules(),
+    *,
+    seed: int = 0,
+    name: Name | None = None,
+    features: Features | None = None,
+    on_skip: OnSkip | None = None,
+) -> Iterator[Subject]:
+    """Subjects of photos, in their order or balanced; bad and repeated ones are skipped.
 
     Args:
-        folder: see `list_photos`.
-        max_subjects: at most this many.
-        min_side_px: smallest width and height; max_pixels: largest width * height, by the file's header.
-        on_skip: called with (file, reason, message) for every file that gives no subject.
+        photos: see `sugar.synthesis.places`; a list where they are to be balanced.
+        origin: what they are from, for errors.
+        seed: orders each noun's photos when balanced, and seeds the subjects.
+        name: names photos without a noun; without it those are skipped.
+        features: unit features of a picture, needed for `max_dino_cosine`.
+        on_skip: called with (file, reason, message) for every photo that gives no subject.
 
     Raises:
-        InputError: the folder or its table is wrong (before any photo is read), or nothing in it is usable.
+        InputError: nothing is usable.
+        ValueError: `max_dino_cosine` without features.
     """
-    photos = list_photos(folder)
-    return _read_photos(Path(folder), photos, seed, max_subjects, min_side_px, max_pixels, on_skip)
-
-
-def _read_photos(
-    folder: Path,
-    photos: Sequence[Photo],
-    seed: int,
-    max_subjects: int | None,
-    min_side_px: int,
-    max_pixels: int,
-    on_skip: OnSkip | None,
-) -> Iterator[Subject]:
-    seen: dict[str, str] = {}
-    reasons: list[str] = []
+    if rules.balance:
+        photos = in_turn(list(photos), seed)
+    keep = _Keep(rules, name, features)
+    reasons: Counter[str] = Counter()
     for photo in photos:
-        if max_subjects is not None and len(seen) >= max_subjects:
+        if rules.max_subjects is not None and len(keep.digests) >= rules.max_subjects:
             return
         try:
-            digest = sha256_file(photo.file)
-            if digest in seen:
-                raise BadMedia("duplicate", f"{photo.name}: the same bytes as {seen[digest]}")
-            image = load_image(photo.file, max_pixels=max_pixels, min_side_px=min_side_px)
-            if image.shape[2] == 4 and image[..., 3].max() <= VISIBLE:
-                raise BadMedia("empty_alpha", f"{photo.name}: nothing in the picture is visible")
+            subject = keep.subject(photo, seed)
         except BadMedia as bad:
-            reasons.append(bad.reason)
+            reasons[bad.reason] += 1
             if on_skip:
                 on_skip(photo.name, bad.reason, str(bad))
             continue
-        seen[digest] = photo.name
-        image = fit_within(image, MAX_SIDE_PX)
-        key = file_key(photo.name, digest)
-        yield Subject(key, image, photo.noun, photo.category, digest, key_seed(seed, key, "subject"))
-    if not seen:
+        yield subject
+    if not keep.digests:
         raise InputError(
-            f"{folder}: must hold at least one usable photo, got {len(photos)} files, all skipped: "
-            f"{', '.join(sorted(set(reasons)))}"
+            f"{origin}: must hold at least one usable photo, got {reasons.total()} files, all skipped: "
+            f"{', '.join(sorted(reasons))}"
         )
 
 
-def list_photos(folder: Path | str) -> list[Photo]:
-    """Files and labels of a folder of photos.
+def in_turn(photos: Sequence[Photo], seed: int) -> list[Photo]:
+    """Photos in an order whose every beginning is balanced: categories in turn, in each its nouns in turn.
 
-    With `subjects.csv` (columns file, noun and, if wanted, category) exactly its files, in its order. Without
-    it every picture below the folder, sorted: in a sub-folder the folder's name is the noun, else the words
-    of the file's name ("teddy_bear2.jpg": "teddy bear"). A missing category is that of `category_of`.
-
-    Raises:
-        InputError: no such folder, no picture in it, or a wrong row in the table.
+    Each noun's photos, and the nouns of each category, are in an order of the seed.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: must be an existing folder of photos")
-    table = folder / TABLE
-    photos = _photos_of_table(folder, table) if table.is_file() else _photos_of_tree(folder)
-    if not photos:
-        raise InputError(
-            f"{folder}: must hold photos ({', '.join(sorted(IMAGE_SUFFIXES))}) or {TABLE}, got none"
-        )
-    return photos
+    shuffled = sorted(photos, key=lambda photo: key_seed(seed, photo.name, "balance"))
+    categories: defaultdict[str, defaultdict[str, list[Photo]]] = defaultdict(lambda: defaultdict(list))
+    for photo in shuffled:
+        categories[photo.category][photo.noun].append(photo)
+    return _merge([_merge(list(nouns.values())) for nouns in categories.values()])
 
 
-def _photos_of_tree(folder: Path) -> list[Photo]:
-    photos = []
-    for file in sorted(folder.rglob("*")):
-        relative = file.relative_to(folder)
-        if file.suffix.lower() not in IMAGE_SUFFIXES or any(part.startswith(".") for part in relative.parts):
-            continue
-        if file.is_file():
-            noun = noun_of(relative)
-            photos.append(Photo(file, relative.as_posix(), noun, category_of(noun)))
-    return photos
+def _merge(queues: Sequence[Sequence[Photo]]) -> list[Photo]:
+    """The first of each, the second of each, ...; a queue that is empty is left out."""
+    turns = sorted((turn, number) for number, queue in enumerate(queues) for turn in range(len(queue)))
+    return [queues[number][turn] for turn, number in turns]
 
 
-def _photos_of_table(folder: Path, table: Path) -> list[Photo]:
-    rows = read_rows(table, ("file", "noun"))
-    photos = []
-    for line, row in rows:
-        category = row.get("category") or category_of(row["noun"])
-        if category not in CATEGORIES:
-            raise InputError(
-                f"{table} line {line}: category must be one of {', '.join(CATEGORIES)}, got {category!r}"
-            )
-        photos.append(
-            Photo(listed_file(folder, table, line, row["file"]), row["file"], row["noun"], category)
-        )
-    return photos
+class _Keep:
+    """What was kept so far, and with it whether the next photo is new."""
+
+    def __init__(self, rules: PhotoRules, name: Name | None, features: Features | None) -> None:
+        if rules.max_dino_cosine is not None and features is None:
+            raise ValueError("max_dino_cosine needs DINO features")
+        self.rules, self.name, self.features = rules, name, features
+        self.digests: dict[str, str] = {}
+        self.nouns: Counter[str] = Counter()
+        self.hashes = None if rules.max_hash_distance is None else HashIndex(rules.max_hash_distance)
+        self.looks = None if rules.max_dino_cosine is None else FeatureIndex(rules.max_dino_cosine)
+
+    def subject(self, photo: Photo, seed: int) -> Subject:
+        """The subject of a photo that is usable and new.
+
+        Raises:
+            BadMedia: it is not; `reason` says why.
+        """
+        self._room(photo, photo.noun)
+        data = photo.read()
+        digest = sha256_bytes(data)
+        if digest in self.digests:
+            raise BadMedia("duplicate", f"{photo.name}: the same bytes as {self.digests[digest]}")
+        image = load_image(data, max_pixels=self.rules.max_pixels, min_side_px=self.rules.min_side_px)
+        if image.shape[2] == 4 and image[..., 3].max() <= VISIBLE:
+            raise BadMedia("empty_alpha", f"{photo.name}: nothing in the picture is visible")
+        image = fit_within(image, MAX_SIDE_PX)
+        number = self._new_hash(photo, image)
+        noun, category = self._label(photo, image)
+        self._new_look(photo, image, noun)
+        if self.hashes is not None:
+            self.hashes.add(number, photo.name)
+        self.digests[digest] = photo.name
+        self.nouns[noun] += 1
+        key = file_key(photo.name, digest)
+        return Subject(key, image, noun, category, digest, key_seed(seed, key, "subject"))
+
+    def _room(self, photo: Photo, noun: str) -> None:
+        most = self.rules.max_per_noun
+        if noun and most is not None and self.nouns[noun] >= most:
+            raise BadMedia("noun_full", f"{photo.name}: there are {most} of {noun!r} already")
+
+    def _new_hash(self, photo: Photo, image: np.ndarray) -> int:
+        if self.hashes is None:
+            return 0
+        number = perceptual_hash(image)
+        if other := self.hashes.near(number):
+            raise BadMedia("near_duplicate", f"{photo.name}: looks like {other} (perceptual hash)")
+        return number
+
+    def _label(self, photo: Photo, image: np.ndarray) -> tuple[str, str]:
+        if photo.noun:
+            return photo.noun, photo.category
+        if self.name is None:
+            raise BadMedia("no_noun", f"{photo.name}: has no noun (source.nouns: clip would name it)")
+        noun, category = self.name(image)
+        self._room(photo, noun)
+        return noun, category
+
+    def _new_look(self, photo: Photo, image: np.ndarray, noun: str) -> None:
+        if self.looks is None or self.features is None:
+            return
+        feature = self.features(image)
+        if other := self.looks.near(feature, noun):
+            raise BadMedia("near_duplicate", f"{photo.name}: looks like {other} (DINO)")
+        self.looks.add(feature, noun, photo.name)

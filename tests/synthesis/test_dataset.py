@@ -18,7 +18,7 @@ from sugar.encoders.segmentation import NoSubject, Segmentation
 from sugar.sprites import NOUNS
 from sugar.synthesis.dataset import source_dataset, synthesize_dataset
 from sugar.synthesis.shard import SynthesisRecipe, portrait_of, synthesize_shard
-from sugar.synthesis.sourcing import folder_subjects, sprite_subjects
+from sugar.synthesis.sourcing import PhotoRules, folder_subjects, sprite_subjects
 from sugar.triplet import Triplet
 
 RECIPE = SynthesisRecipe(seed=1, fps=8, num_frames=5, height_px=32, width_px=32, prompts_per_subject=2)
@@ -186,7 +186,7 @@ def test_real_photos_give_triplets(real_data, tmp_path):
     from sugar.encoders.segmentation import make_segmenter
 
     skips = Skips()
-    subjects = folder_subjects(real_data / "dreambench", max_subjects=6, on_skip=skips.add)
+    subjects = folder_subjects(real_data / "dreambench", PhotoRules(max_subjects=6), on_skip=skips.add)
     source_dataset(tmp_path / "subjects", subjects, skips)
     figures = synthesize(
         tmp_path / "subjects",

@@ -12,7 +12,7 @@ from sugar.data.shard_pool import Skips
 from sugar.data.subjects import read_subjects
 from sugar.sprites import HELD_OUT_SEEDS, NOUNS
 from sugar.synthesis.dataset import source_dataset
-from sugar.synthesis.sourcing import folder_subjects, sprite_subjects
+from sugar.synthesis.sourcing import PhotoRules, folder_subjects, sprite_subjects
 
 
 def photo(seed: int, height: int = 40, width: int = 60, channels: int = 3) -> np.ndarray:
@@ -90,7 +90,7 @@ def test_a_table_decides_names_and_order(tmp_path):
         ("b-", "sneaker", "static_object"),
         ("a-", "toy", "active_object"),
     ]
-    assert len(list(folder_subjects(tmp_path, max_subjects=1))) == 1
+    assert len(list(folder_subjects(tmp_path, PhotoRules(max_subjects=1)))) == 1
 
 
 @pytest.mark.parametrize(
