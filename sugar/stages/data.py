@@ -21,27 +21,18 @@ FILTER_NETWORKS = (
 )
 
 
-@declare("", "subjects", ("seed", "video.height_px", "video.width_px", "source"))
-def source(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
-    """Gather labelled pictures of subjects: drawn, or the photos of a folder."""
-    from sugar.data.shard_pool import Skips
-    from sugar.synthesis.dataset import source_dataset
-    from sugar.synthesis.sourcing import folder_subjects, sprite_subjects
+SOURCE_NETWORKS = ("networks.clip", "networks.dino", "networks.device")
 
-    settings, skips = params.source, Skips()
-    if settings.kind == "sprites":
-        size_px = min(params.video.height_px, params.video.width_px)
-        subjects = sprite_subjects(settings.num_subjects, params.seed, size_px)
-    else:
-        subjects = folder_subjects(
-            params.given(str(settings.folder)),
-            seed=params.seed,
-            max_subjects=settings.num_subjects,
-            min_side_px=settings.min_side_px,
-            max_pixels=settings.max_pixels,
-            on_skip=skips.add,
-        )
-    return source_dataset(outputs["subjects"], subjects, skips)
+
+@declare("", "subjects", ("seed", "video.height_px", "video.width_px", *SOURCE_NETWORKS, "source"))
+def source(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
+    """Gather labelled pictures of subjects: drawn, or photos of a folder, a table or tars."""
+    from sugar.data.shard_pool import Skips
+    from sugar.stages.synthesis import subjects_of
+    from sugar.synthesis.dataset import source_dataset
+
+    skips = Skips()
+    return source_dataset(outputs["subjects"], subjects_of(params, skips.add), skips)
 
 
 @declare("subjects", "synthetic", (*VIDEO, *FILTER_NETWORKS, "synthesize"))
