@@ -26,6 +26,7 @@ from sugar.encoders.image import clip_tokens, dino_tokens, identity_canvases, lo
 from sugar.encoders.preprocess import image_size_px
 from sugar.encoders.text import encode_text, load_text_encoder
 from sugar.encoders.vae import decode_latents, load_vae, num_latent_frames, spatial_ratio
+from sugar.model.decoder import modulate_at_latent_size
 from sugar.model.denoiser import BatchBranches, BranchDenoiser, Tokens
 from sugar.model.transformer import SugarTransformer3DModel
 
@@ -86,6 +87,8 @@ def sample_latents(
     """
     if sampling.scheduler is not None:
         scheduler = make_scheduler(scheduler, sampling.scheduler)
+    if transformer.is_cache_enabled:  # a cache of diffusers still holds the last clip
+        transformer._reset_stateful_cache()
     return sample(
         BranchDenoiser(transformer, tokens, sampling.batch_branches),
         scheduler,
@@ -105,7 +108,8 @@ class SugarPipeline(DiffusionPipeline):
 
     Args:
         tokenizer, text_encoder: T5, as in CogVideoX.
-        vae: `AutoencoderKLCogVideoX`.
+        vae: `AutoencoderKLCogVideoX`; its decoder is made faster in place, for the same frames
+            (`sugar.model.decoder`).
         transformer: `SugarTransformer3DModel`.
         scheduler: `CogVideoXDDIMScheduler` or `CogVideoXDPMScheduler`.
         dino: `Dinov2Model`.
@@ -131,7 +135,7 @@ class SugarPipeline(DiffusionPipeline):
         self.register_modules(
             tokenizer=tokenizer,
             text_encoder=text_encoder,
-            vae=vae,
+            vae=modulate_at_latent_size(vae),
             transformer=transformer,
             scheduler=scheduler,
             dino=dino,

@@ -126,6 +126,19 @@ class AttentionCall:
     key_spans: tuple[Span, ...]
 
 
+@dataclass(frozen=True)
+class AttentionPlan:
+    """Calls that together are one attention under a design.
+
+    Args:
+        calls: one per distinct key set.
+        pieces: which of all calls' query spans, counted through the calls, comes where in the sequence.
+    """
+
+    calls: tuple[AttentionCall, ...] = ()
+    pieces: tuple[int, ...] = ()
+
+
 def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
     merged: list[Span] = []
     for start, stop in spans:
@@ -138,30 +151,51 @@ def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
     return tuple(merged)
 
 
+def _spans(lengths: Sequence[int], order: Sequence[str]) -> dict[str, Span]:
+    starts = [sum(lengths[:i]) for i in range(len(order))]
+    return {group: (start, start + n) for group, start, n in zip(order, starts, lengths, strict=True)}
+
+
 @lru_cache(maxsize=1024)
 def _plan(
-    design: AttentionDesign, lengths: tuple[int, ...], order: tuple[str, ...]
-) -> tuple[AttentionCall, ...]:
-    starts = [sum(lengths[:i]) for i in range(len(order))]
-    span = {group: (start, start + n) for group, start, n in zip(order, starts, lengths, strict=True)}
-    present = [group for group in order if span[group][0] < span[group][1]]
+    design: AttentionDesign,
+    lengths: tuple[int, ...],
+    key_lengths: tuple[int, ...],
+    order: tuple[str, ...],
+    queries: tuple[str, ...],
+) -> AttentionPlan:
+    asking = tuple(group for group in order if group in queries)
+    query_span = _spans([lengths[order.index(group)] for group in asking], asking)
+    key_span = _spans(key_lengths, order)
     readers: dict[tuple[Span, ...], list[Span]] = {}
-    for group in present:
-        keys = _merged([span[key] for key in order if key in design.keys_of(group)])
-        readers.setdefault(keys, []).append(span[group])
-    return tuple(AttentionCall(_merged(queries), keys) for keys, queries in readers.items())
+    for group, (start, stop) in query_span.items():
+        if start < stop:
+            keys = _merged([key_span[key] for key in order if key in design.keys_of(group)])
+            readers.setdefault(keys, []).append((start, stop))
+    calls = tuple(AttentionCall(_merged(spans), keys) for keys, spans in readers.items())
+    starts = [start for call in calls for start, _ in call.query_spans]
+    return AttentionPlan(calls, tuple(sorted(range(len(starts)), key=starts.__getitem__)))
 
 
 def attention_plan(
-    design: AttentionDesign, lengths: Mapping[str, int], order: Sequence[str] = GROUPS
-) -> tuple[AttentionCall, ...]:
+    design: AttentionDesign,
+    lengths: Mapping[str, int],
+    order: Sequence[str] = GROUPS,
+    *,
+    key_lengths: Mapping[str, int] | None = None,
+    queries: Sequence[str] = GROUPS,
+) -> AttentionPlan:
     """The mask-free calls that together equal the masked attention, one per distinct key set.
 
     Args:
         lengths: group -> tokens, zero allowed.
         order: the order in which the groups stand in the sequence.
+        key_lengths: group -> keys, where these differ from the tokens that ask (see `repeat_keys`).
+        queries: the groups that ask; the query tensor holds these alone.
     """
-    return _plan(design, tuple(lengths.get(group, 0) for group in order), tuple(order))
+    keys = lengths if key_lengths is None else key_lengths
+    counts, key_counts = (tuple(each.get(group, 0) for group in order) for each in (lengths, keys))
+    return _plan(design, counts, key_counts, tuple(order), tuple(queries))
 
 
 @lru_cache(maxsize=64)
@@ -173,7 +207,8 @@ def token_order(design: AttentionDesign) -> tuple[str, ...]:
     """
 
     def cost(order: tuple[str, ...]) -> tuple[int, int]:
-        calls = _plan(design, (1,) * len(order), order)
+        ones = (1,) * len(order)
+        calls = _plan(design, ones, ones, order, order).calls
         return sum(len(call.key_spans) - 1 for call in calls), sum(len(call.query_spans) for call in calls)
 
     orders = [text + video for video in permutations(VIDEO_SIDE) for text in permutations(TEXT_SIDE)]
@@ -186,21 +221,36 @@ def slices(tensor: Tensor, spans: Sequence[Span], dim: int) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
 
 
+def repeat_keys(keys: Tensor, copies: Sequence[tuple[Span, int]], dim: int) -> Tensor:
+    """Keys or values with the tokens of some spans repeated along `dim`; `copies`: (span, times), in order.
+
+    n equal tokens that all are read by the same queries can be computed as one: their keys and values are
+    equal, and the softmax needs them n times.
+    """
+    if not copies:
+        return keys
+    parts, done = [], 0
+    for (start, stop), times in copies:
+        parts.append(keys.narrow(dim, done, start - done))
+        parts.append(keys.narrow(dim, start, stop - start).repeat_interleave(times, dim=dim))
+        done = stop
+    parts.append(keys.narrow(dim, done, keys.shape[dim] - done))
+    return torch.cat(parts, dim=dim)
+
+
 def run_plan(
-    query: Tensor, key: Tensor, value: Tensor, plan: Sequence[AttentionCall], attend: Attend, dim: int
+    query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, attend: Attend, dim: int
 ) -> Tensor:
     """The calls of a plan, joined in the order of the sequence along axis `dim` of query, key and value."""
-    outputs: list[tuple[Span, Tensor]] = []
-    for call in plan:
+    outputs: list[Tensor] = []
+    for call in plan.calls:
         joined = attend(
             slices(query, call.query_spans, dim),
             slices(key, call.key_spans, dim),
             slices(value, call.key_spans, dim),
         )
-        parts = joined.split([stop - start for start, stop in call.query_spans], dim=dim)
-        outputs.extend(zip(call.query_spans, parts, strict=True))
-    outputs.sort(key=lambda output: output[0])
-    return outputs[0][1] if len(outputs) == 1 else torch.cat([part for _, part in outputs], dim=dim)
+        outputs.extend(joined.split([stop - start for start, stop in call.query_spans], dim=dim))
+    return outputs[0] if len(outputs) == 1 else torch.cat([outputs[i] for i in plan.pieces], dim=dim)
 
 
 def selective_attention(

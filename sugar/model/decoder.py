@@ -19,7 +19,7 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 class LatentSizeSpatialNorm(CogVideoXSpatialNorm3D):
     """`CogVideoXSpatialNorm3D`, its convolutions at the size of the latent."""
 
-    def forward(
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, f: torch.Tensor, zq: torch.Tensor, conv_cache: dict[str, torch.Tensor] | None = None
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Features f [B, C, T, H, W] and latent zq [B, Z, t, h, w] -> the modulated norm of f, and an empty

@@ -60,13 +60,14 @@ class BranchDenoiser:
     """Predicts the velocity for the branches that it is asked for, together or one after another.
 
     What does not change from step to step is computed once: the projected conditions of each set of branches
-    and the rotary tables.
+    and the rotary tables. Streams that no branch of a batch keeps cost one token each (`embed_conditions`).
 
     Args:
         transformer: used without gradients, in its own dtype; predictions come back float32.
         tokens: of the clips, in the order of the latents.
-        batch_branches: "all" joins the branches in one batch, "one" runs them in turn, "auto" joins them
-            where the device's free memory allows. The result is the same.
+        batch_branches: "all" joins the branches in one batch, "one" runs them in turn, "auto" joins them on a
+            GPU whose free memory allows it and runs them in turn on a CPU, where a larger batch gains nothing
+            and a branch alone has fewer tokens. The result is the same.
 
     Raises:
         ValueError: an unknown `batch_branches`.
@@ -125,6 +126,11 @@ class BranchDenoiser:
         def repeated(stream: Tensor | None) -> Tensor | None:
             return None if stream is None else stream.repeat(len(branches), 1, 1)
 
+        kept = {
+            "dino": any(branch.dino for branch in branches),
+            "clip": any(branch.clip for branch in branches),
+            "text": any(branch.text != "null" for branch in branches),
+        }
         return self.transformer.embed_conditions(
             torch.cat(texts),
             repeated(self.tokens.dino),
@@ -132,6 +138,7 @@ class BranchDenoiser:
             dino_keep=keep([branch.dino for branch in branches]),
             clip_keep=keep([branch.clip for branch in branches]),
             text_keep=keep([branch.text != "null" for branch in branches]),
+            dropped=[stream for stream, is_kept in kept.items() if not is_kept],
         )
 
     def _text(self, branch: BranchLike) -> Tensor:
@@ -145,7 +152,7 @@ class BranchDenoiser:
         if num_branches == 1 or self.batch_branches != "auto":
             return self.batch_branches != "one"
         if latents_BFCHW.device.type != "cuda":
-            return True
+            return False
         config: Any = self.transformer.config
         batch, frames, _, height, width = latents_BFCHW.shape
         video_tokens = frames // (config.patch_size_t or 1) * height * width // config.patch_size**2

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import CogVideoXTransformer3DModel
 from diffusers.configuration_utils import register_to_config
+from diffusers.models.attention_processor import Attention
 from diffusers.models.modeling_outputs import Transformer2DModelOutput
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.peft_utils import apply_lora_scale
@@ -30,10 +32,12 @@ from sugar.model.attention import (
     IMAGE_GROUPS,
     TEXT_SIDE,
     VIDEO_SIDE,
+    AttentionPlan,
     attention_plan,
     resolve_design,
     token_order,
 )
+from sugar.model.block import SugarBlock
 from sugar.model.patches import embed_video, unpatchify
 from sugar.model.positions import rotary_tables, with_text
 from sugar.model.processor import SelectiveAttnProcessor
@@ -52,10 +56,12 @@ class Conditions:
     Args:
         tokens_BLD: the streams that are present, in the model's token order.
         lengths: stream -> tokens.
+        copies: stream -> how many equal tokens each of its tokens stands for; one where it is not named.
     """
 
     tokens_BLD: Tensor
     lengths: Mapping[str, int]
+    copies: Mapping[str, int] = field(default_factory=dict)
 
 
 class SugarTransformer3DModel(CogVideoXTransformer3DModel):
@@ -69,7 +75,8 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
     Source: SUGAR sections 3 and 3.2. Assumption: decisions 0002, 0003, 0004.
     """
 
-    _repeated_blocks = ["CogVideoXBlock"]
+    _repeated_blocks = ["SugarBlock"]
+    _no_split_modules = ["SugarBlock", "CogVideoXPatchEmbed"]
 
     @register_to_config
     def __init__(
@@ -110,6 +117,7 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         arguments = locals()
         super().__init__(**{name: arguments[name] for name in BASE_ARGUMENTS})
         inner_dim = num_attention_heads * attention_head_dim
+        self.inner_dim = inner_dim
         hidden_dim = projection_hidden or inner_dim
         self.dino_proj = ImageProjection(dino_dim, hidden_dim, inner_dim) if dino_dim else None
         self.clip_proj = ImageProjection(clip_dim, hidden_dim, inner_dim) if clip_dim else None
@@ -117,6 +125,7 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         self.token_order = token_order(self.design)
         blocks: Any = self.transformer_blocks
         for block in blocks:
+            block.__class__ = SugarBlock
             block.attn1.set_processor(SelectiveAttnProcessor())
 
     @property
@@ -136,6 +145,7 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         dino_keep: Tensor | None = None,
         clip_keep: Tensor | None = None,
         text_keep: Tensor | None = None,
+        dropped: Collection[str] = (),
     ) -> Conditions:
         """Project the streams and put them into the model's order; a sample that is not kept gets zeros.
 
@@ -143,6 +153,8 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
             encoder_hidden_states: `[B, L, E]` text; None leaves the stream out.
             dino_tokens, clip_tokens: `[B, L, E]`; None leaves the stream out.
             dino_keep, clip_keep, text_keep: bool `[B]`; None keeps all.
+            dropped: streams that no sample keeps, of "dino", "clip", "text". Their null tokens are equal and
+                stay equal through all layers, so that one stands for all, for the same result.
 
         Raises:
             ValueError: no stream at all, a stream that the model has no projection for, or a wrong width.
@@ -155,19 +167,23 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
             "text": (self._project_text, encoder_hidden_states, text_keep),
         }
         reached = GROUPS if torch.is_grad_enabled() else self.design.reached_by(VIDEO_SIDE)
-        tokens, lengths = [], {}
+        tokens, lengths, copies = [], {}, {}
         for group in self.token_order[: len(TEXT_SIDE)]:
             projection, tokens_BLE, keep_B = streams[group]
             if tokens_BLE is None or group not in reached:
                 continue
             if projection is None:
                 raise ValueError(f"{group} tokens were given, but the model was built with {group}_dim=None")
-            tokens_BLD = drop_tokens(projection(tokens_BLE), keep_B)
+            if group in dropped:
+                copies[group] = tokens_BLE.shape[1]
+                tokens_BLD = tokens_BLE.new_zeros(tokens_BLE.shape[0], 1, self.inner_dim)
+            else:
+                tokens_BLD = drop_tokens(projection(tokens_BLE), keep_B)
             tokens.append(tokens_BLD)
             lengths[group] = tokens_BLD.shape[1]
         if not tokens:
             raise ValueError("at least one of encoder_hidden_states, dino_tokens, clip_tokens must be given")
-        return Conditions(tokens[0] if len(tokens) == 1 else torch.cat(tokens, dim=1), lengths)
+        return Conditions(tokens[0] if len(tokens) == 1 else torch.cat(tokens, dim=1), lengths, copies)
 
     def _project_text(self, text_BLE: Tensor) -> Tensor:
         embed: Any = self.patch_embed
@@ -254,14 +270,11 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
             "first_frame": frame_tokens,
             "other_frames": video_BLD.shape[1] - frame_tokens,
         }
-        block_kwargs = {
-            **(attention_kwargs or {}),
-            "plan": attention_plan(self.design, lengths, self.token_order),
-        }
+        block_kwargs = self._block_kwargs(lengths, conditions.copies, attention_kwargs)
         rotary = rotary and with_text(rotary, image_BLD.shape[1])
         checkpoint: Any = self._gradient_checkpointing_func if self.gradient_checkpointing else None
-        for block in self.transformer_blocks:
-            arguments = (video_BLD, image_BLD, emb_BT, rotary, block_kwargs)
+        for block, kwargs in zip(self.transformer_blocks, block_kwargs, strict=True):
+            arguments = (video_BLD, image_BLD, emb_BT, rotary, kwargs)
             if torch.is_grad_enabled() and checkpoint is not None:
                 video_BLD, image_BLD = checkpoint(block, *arguments)
             else:
@@ -272,6 +285,28 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         sample = unpatchify(video_BLD, hidden_states.shape, config.patch_size, config.patch_size_t)
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
 
+    def _block_kwargs(
+        self, lengths: Mapping[str, int], copies: Mapping[str, int], attention_kwargs: dict[str, Any] | None
+    ) -> list[dict[str, Any]]:
+        """`attention_kwargs` of each block: in the last one only the video asks."""
+        key_lengths = {group: count * copies.get(group, 1) for group, count in lengths.items()}
+        stops = list(accumulate(lengths.get(group, 0) for group in self.token_order))
+        key_copies = tuple(
+            ((stop - lengths[group], stop), copies[group])
+            for group, stop in zip(self.token_order, stops, strict=True)
+            if group in copies
+        )
+        shared = {**(attention_kwargs or {}), "key_copies": key_copies}
+
+        def plan(queries: Sequence[str]) -> AttentionPlan:
+            return attention_plan(
+                self.design, lengths, self.token_order, key_lengths=key_lengths, queries=queries
+            )
+
+        inner = {**shared, "plan": plan(GROUPS)}
+        last = {**shared, "plan": plan(VIDEO_SIDE), "video_only": True}
+        return [inner] * (len(self.transformer_blocks) - 1) + [last]
+
     def _embed_time(
         self, timestep: Tensor, dtype: torch.dtype, cond: Tensor | None, ofs: Tensor | None
     ) -> Tensor:
@@ -279,6 +314,33 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         if self.ofs_embedding is not None and self.ofs_proj is not None:
             emb_BT = emb_BT + self.ofs_embedding(self.ofs_proj(ofs).to(dtype))
         return emb_BT
+
+    def fuse_qkv_projections(self) -> None:
+        """One matrix in place of the three of queries, keys and values; the design stays in force."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.fuse_projections(fuse=True)
+
+    def unfuse_qkv_projections(self) -> None:
+        """Take `fuse_qkv_projections` back."""
+        for module in self.modules():
+            if isinstance(module, Attention):
+                module.fused_projections = False
+
+    def set_attn_processor(self, processor: Any) -> None:
+        """As in diffusers, for processors that take a `plan`.
+
+        Raises:
+            ValueError: one that does not, and would let every token read every other.
+        """
+        given = processor.values() if isinstance(processor, dict) else [processor]
+        for each in given:
+            if "plan" not in inspect.signature(each.__call__).parameters:
+                raise ValueError(
+                    f"an attention processor must take a plan (SelectiveAttnProcessor does), "
+                    f"{type(each).__name__} would ignore the attention design"
+                )
+        super().set_attn_processor(processor)
 
     def freeze_first(self, fraction: float) -> list[str]:
         """Stop training the first blocks, `[0, floor(fraction * blocks))`, and what feeds them.

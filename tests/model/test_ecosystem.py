@@ -64,6 +64,23 @@ def test_the_attention_backend_is_honoured(monkeypatch):
 
 
 @torch.no_grad()
+def test_fused_projections_keep_the_design():
+    model, batch = sugar_transformer("b", "rotary"), random_batch()
+    expected = predict(model, batch)
+    model.fuse_qkv_projections()
+    assert_close(predict(model, batch), expected, atol=2e-6, rtol=1e-5)
+    model.unfuse_qkv_projections()
+    assert torch.equal(predict(model, batch), expected)
+
+
+def test_a_processor_that_ignores_the_design_is_refused():
+    from diffusers.models.attention_processor import CogVideoXAttnProcessor2_0
+
+    with pytest.raises(ValueError, match="would ignore the attention design"):
+        sugar_transformer("b").set_attn_processor(CogVideoXAttnProcessor2_0())
+
+
+@torch.no_grad()
 def test_lora_is_an_alternative_to_full_training():
     from peft import LoraConfig
 

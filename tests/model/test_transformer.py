@@ -79,6 +79,34 @@ def test_the_blocks_equal_stock_blocks_under_the_dense_mask(design, variant, mon
     assert_close(predict(model, batch), expected, atol=5e-6, rtol=1e-4)
 
 
+DROPPED = [("dino",), ("dino", "clip"), ("text",), ("dino", "clip", "text")]
+
+
+@pytest.mark.parametrize("dropped", DROPPED)
+@pytest.mark.parametrize("design", [*DESIGNS, {"text": ["dino"], "first_frame": ["text", "clip"]}])
+@torch.no_grad()
+def test_one_null_token_stands_for_all_of_a_dropped_stream(design, dropped):
+    model, batch = sugar_transformer(design, "rotary"), random_batch()
+    keep = {f"{stream}_keep": torch.zeros(2, dtype=torch.bool) for stream in dropped}
+    expected = predict(model, batch, **keep)
+    conditions = model.embed_conditions(batch.text, batch.dino, batch.clip, dropped=dropped)
+    present = set(conditions.lengths) & set(dropped)
+    assert all(conditions.lengths[stream] == 1 for stream in present)
+    got = model(batch.latents, None, batch.timestep, conditions=conditions).sample
+    assert_close(got, expected, atol=5e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["sinusoidal", "rotary"])
+def test_every_gradient_is_that_of_the_base(variant):
+    """Design (a) without image tokens is CogVideoX; its last block does not continue the text side."""
+    base, model, batch = base_transformer(variant), sugar_transformer("a", variant), random_batch()
+    rotary = model.rotary_embedding(3, 8, 8)
+    base(batch.latents, batch.text, batch.timestep, image_rotary_emb=rotary).sample.square().sum().backward()
+    predict(model, batch).square().sum().backward()
+    for name, parameter in base.named_parameters():
+        assert_close(model.get_parameter(name).grad, parameter.grad, atol=1e-3, rtol=1e-3, msg=name)
+
+
 def image_gradients(model, batch, output):
     dino, clip = batch.dino.clone().requires_grad_(), batch.clip.clone().requires_grad_()
     prediction = predict(model, batch, dino_tokens=dino, clip_tokens=clip)
