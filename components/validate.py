@@ -12,6 +12,7 @@ def validate(
     synthetic: dsl.Input[dsl.Dataset],
     real: dsl.Input[dsl.Dataset],
     gate: dsl.Output[dsl.Artifact],
+    page: dsl.Output[dsl.HTML],
     figures: dsl.Output[dsl.Metrics],
 ) -> None:
     """Check both manifests; a failing gate stops the run.
@@ -28,4 +29,5 @@ def validate(
         inputs={"synthetic": synthetic, "real": real},
         outputs={"gate": gate},
         figures=figures,
+        page=page,
     )

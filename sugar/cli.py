@@ -39,7 +39,11 @@ ABLATION_HELP = {
 }
 STAGE_EXAMPLES = {
     "source": ["sugar source", "sugar source --set source.kind=folder --set source.folder=photos"],
-    "synthesize": ["sugar synthesize", "sugar synthesize --set synthesize.prompts_per_subject=4"],
+    "synthesize": [
+        "sugar synthesize",
+        "sugar synthesize --set synthesize.prompts_per_subject=4",
+        "sugar synthesize --recalibrate --precision 0.9 --labels judged.csv --write profiles/strict.yaml",
+    ],
     "ingest": ["sugar ingest", "sugar ingest --set ingest.kind=folder --set ingest.folder=clips"],
     "validate": ["sugar validate", "sugar validate --set validate.min_rows.real=1000"],
     "encode": ["sugar encode", "sugar encode --profile smoke"],
@@ -160,6 +164,20 @@ def _add_generate(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("--seed", metavar="N", type=_seed, default=0, help="default: 0")
 
 
+def _add_recalibrate(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("choosing thresholds")
+    group.add_argument(
+        "--recalibrate",
+        action="store_true",
+        help="make nothing: print thresholds for --precision, chosen where the truth is known",
+    )
+    group.add_argument("--precision", metavar="SHARE", type=_share, default=0.75, help="default: 0.75")
+    group.add_argument(
+        "--labels", metavar="FILE.csv", type=Path, help="judged samples (key,good); default: Sprite World"
+    )
+    group.add_argument("--write", metavar="FILE.yaml", type=Path, help="keep them as a profile too")
+
+
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROG,
@@ -171,6 +189,8 @@ def _build_parser() -> argparse.ArgumentParser:
     for name, summary in STAGE_HELP.items():
         stage = _add_verb(verbs, name, summary, STAGE_EXAMPLES[name], _run_stage)
         _add_ablation(stage, name)
+        if name in ("synthesize", "ingest"):
+            _add_recalibrate(stage)
 
     foundation = _add_verb(
         verbs,
@@ -241,6 +261,11 @@ def _params(args: argparse.Namespace) -> Params:
 
 def _run_stage(args: argparse.Namespace) -> None:
     params = _params(args)
+    if getattr(args, "recalibrate", False):
+        from sugar.stages.recalibrating import recalibrate
+
+        print(recalibrate(params, args.verb, precision=args.precision, labels=args.labels, out=args.write))
+        return
     from sugar.stages import run_ablation_stage, run_stage
 
     start = time.monotonic()

@@ -186,11 +186,16 @@ class Validate(Section):
     min_acceptance: ShareBySource
     max_noun_share: Share
     max_style_share: Share
+    max_background_share: Share
+    max_motion_share: Share
+    baseline: Text | None
+    max_drift: Share
 
 
 class Encode(Section):
     batch_size: Count
     held_out_fraction: Annotated[float, Field(ge=0.0, lt=1.0)]
+    max_noun_share: Annotated[float, Field(gt=0.0, le=1.0)] | None
     shard_size: Count
     dtype: Literal["float32", "bfloat16", "float16"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 from sugar.config import InputError
 from sugar.data.atomic import write_bytes_atomic, write_json_atomic
 from sugar.data.contact_sheet import contact_sheet, film_strip, on_checkerboard
+from sugar.data.filter_page import write_filter_page
 from sugar.data.image_io import encode_png
 from sugar.data.manifest import rows_table, score_names, write_manifest
 from sugar.data.shard_pool import MAX_EXAMPLES, ShardRun
@@ -38,7 +39,7 @@ def publish_dataset(
     Args:
         folder: where the shards of `run` lie.
         judge: None accepts every row.
-        report: folder for contact_sheet.png (kept), rejected-REASON.png and rejections.json.
+        report: folder for contact_sheet.png (kept), rejected-REASON.png, rejections.json and filters.html.
         num_shown: triplets on a sheet.
 
     Raises:
@@ -52,7 +53,9 @@ def publish_dataset(
     rejected = _by_reason(table)
     if report is not None:
         _write_sheets(Path(folder), Path(report), table, rejected, num_shown)
-        _write_rejections(Path(report), run, table, rejected)
+        rejections = _rejections(run, table, rejected)
+        write_json_atomic(Path(report) / "rejections.json", rejections)
+        write_filter_page(Path(report), table, rejections)
     return _metrics(run, table, rejected)
 
 
@@ -125,19 +128,16 @@ def _label(triplet: Triplet) -> str:
     return f"{triplet.prompt}{verdict} | {scores}"
 
 
-def _write_rejections(report: Path, run: ShardRun, table: pa.Table, rejected: dict[str, np.ndarray]) -> None:
-    def examples(rows: Sequence[int] | np.ndarray) -> list[str]:
+def _rejections(run: ShardRun, table: pa.Table, rejected: dict[str, np.ndarray]) -> dict[str, Any]:
+    def examples(rows: np.ndarray) -> list[str]:
         return table["key"].take(pa.array(rows[:MAX_EXAMPLES])).to_pylist()
 
-    write_json_atomic(
-        report / "rejections.json",
-        {
-            "triplets": table.num_rows,
-            "accepted": _num_accepted(table),
-            "rejected": {r: {"count": len(rows), "examples": examples(rows)} for r, rows in rejected.items()},
-            "skipped": run.skips.as_json(),
-        },
-    )
+    return {
+        "triplets": table.num_rows,
+        "accepted": _num_accepted(table),
+        "rejected": {r: {"count": len(rows), "examples": examples(rows)} for r, rows in rejected.items()},
+        "skipped": run.skips.as_json(),
+    }
 
 
 def _metrics(run: ShardRun, table: pa.Table, rejected: dict[str, np.ndarray]) -> dict[str, float]:

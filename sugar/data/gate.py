@@ -1,7 +1,8 @@
 """The gate: Great Expectations over a manifest, with Data Docs, before anything is trained on the dataset.
 
-Row filtering is done elsewhere, on whole columns; here a dataset is accepted or refused as a whole. Four
-tables are looked at: all rows, the accepted rows, and the shares of each noun and style among the accepted.
+Row filtering is done elsewhere, on whole columns; here a dataset is accepted or refused as a whole. Tables
+that are looked at: all rows, the accepted rows, the shares of each noun, style, background and motion among
+the accepted, and, where there is an earlier version, the drift from it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sugar.data.drift import drift
 from sugar.data.manifest import COLUMNS, SCORE_PREFIX, read_manifest
 
 SCORE_RANGES: Mapping[str, tuple[float | None, float | None]] = {
@@ -43,7 +45,9 @@ class GateBounds:
         source: the only source its rows may have: "real" or "synthetic".
         min_rows: accepted rows, at least.
         min_acceptance: accepted rows / all rows, at least; in [0, 1].
-        max_noun_share, max_style_share: accepted rows with any one noun or style / accepted rows, at most.
+        max_noun_share, max_style_share, max_background_share, max_motion_share: accepted rows with any one
+            noun, style, ... / accepted rows, at most.
+        max_drift: of every number of `drift.drift` against an earlier version, at most.
     """
 
     source: str
@@ -51,6 +55,17 @@ class GateBounds:
     min_acceptance: float = 0.0
     max_noun_share: float = 1.0
     max_style_share: float = 1.0
+    max_background_share: float = 1.0
+    max_motion_share: float = 1.0
+    max_drift: float = 1.0
+
+    def share_of(self, tag: str) -> float:
+        """The bound of the share of any one value of a tag."""
+        return getattr(self, f"max_{tag}_share")
+
+
+BALANCED = ("noun", "style", "background", "motion")
+"""Tags whose shares among the accepted rows are bounded."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +77,18 @@ class GateResult:
     statistics: Mapping[str, float]
 
 
-def run_gate(manifest_folder: Path | str, bounds: GateBounds, html_folder: Path | str) -> GateResult:
+def run_gate(
+    manifest_folder: Path | str,
+    bounds: GateBounds,
+    html_folder: Path | str,
+    previous: pa.Table | None = None,
+) -> GateResult:
     """Check the manifest in `manifest_folder` and write Data Docs to `html_folder` (`index.html`).
 
     What was in `html_folder` before is replaced.
+
+    Args:
+        previous: manifest of an earlier version, for the drift; None: drift is not looked at.
 
     Raises:
         InputError: the manifest is missing, damaged, or of another schema version.
@@ -79,8 +102,8 @@ def run_gate(manifest_folder: Path | str, bounds: GateBounds, html_folder: Path 
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas(f"{bounds.source} triplets")
-    frames, failures = _frames(table), []
-    for name, expectations in _suites(gxe, bounds, table).items():
+    frames, failures = _frames(table, previous), []
+    for name, expectations in _suites(gxe, bounds, table, previous).items():
         batch = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe(name)
         suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
         checked = gx.ValidationDefinition(name=name, data=batch, suite=suite)
@@ -100,7 +123,7 @@ def run_gate(manifest_folder: Path | str, bounds: GateBounds, html_folder: Path 
     return GateResult(not failures, tuple(failures), _statistics(frames))
 
 
-def _frames(table: pa.Table) -> dict[str, pd.DataFrame]:
+def _frames(table: pa.Table, previous: pa.Table | None) -> dict[str, pd.DataFrame]:
     """The tables that are looked at; the first column names a row in examples."""
     num_reasons = pc.call_function("list_value_length", [table["reasons"]])
     has_reason = pc.call_function("greater", [num_reasons, 0])
@@ -109,12 +132,12 @@ def _frames(table: pa.Table) -> dict[str, pd.DataFrame]:
     frame = rows.to_pandas()
     accepted = frame[frame["accepted"]]
     frame["accepted"] = frame["accepted"].astype(float)
-    return {
-        "rows": frame,
-        "accepted rows": accepted,
-        "nouns": _share_table(accepted, "noun"),
-        "styles": _share_table(accepted, "style"),
-    }
+    frames = {"rows": frame, "accepted rows": accepted}
+    frames |= {f"{tag}s": _share_table(accepted, tag) for tag in BALANCED}
+    if previous is not None:
+        found = drift(table, previous)
+        frames["drift"] = pd.DataFrame({"of": list(found), "drift": list(found.values())})
+    return frames
 
 
 def _share_table(frame: pd.DataFrame, column: str) -> pd.DataFrame:
@@ -122,7 +145,9 @@ def _share_table(frame: pd.DataFrame, column: str) -> pd.DataFrame:
     return pd.DataFrame({column: shares.index.astype(str), "share": shares.to_numpy(float)})
 
 
-def _suites(gxe: ModuleType, bounds: GateBounds, table: pa.Table) -> dict[str, list[Any]]:
+def _suites(
+    gxe: ModuleType, bounds: GateBounds, table: pa.Table, previous: pa.Table | None
+) -> dict[str, list[Any]]:
     """The expectations, by the table they are about."""
     scores = [name for name in table.column_names if name.startswith(SCORE_PREFIX)]
     rows = [
@@ -161,12 +186,14 @@ def _suites(gxe: ModuleType, bounds: GateBounds, table: pa.Table) -> dict[str, l
             for name in ("num_frames", "height_px", "width_px")
         ),
     ]
-    return {
-        "rows": rows,
-        "accepted rows": accepted,
-        "nouns": [gxe.ExpectColumnValuesToBeBetween(column="share", max_value=bounds.max_noun_share)],
-        "styles": [gxe.ExpectColumnValuesToBeBetween(column="share", max_value=bounds.max_style_share)],
-    }
+    suites = {"rows": rows, "accepted rows": accepted}
+    for tag in BALANCED:
+        suites[f"{tag}s"] = [
+            gxe.ExpectColumnValuesToBeBetween(column="share", max_value=bounds.share_of(tag))
+        ]
+    if previous is not None:
+        suites["drift"] = [gxe.ExpectColumnValuesToBeBetween(column="drift", max_value=bounds.max_drift)]
+    return suites
 
 
 def _failure(result: Any) -> str:
@@ -197,7 +224,9 @@ def _example(value: Any) -> str:
 def _statistics(frames: Mapping[str, pd.DataFrame]) -> dict[str, float]:
     num_rows, num_accepted = len(frames["rows"]), len(frames["accepted rows"])
     found = {"rows": num_rows, "accepted": num_accepted, "acceptance": num_accepted / max(num_rows, 1)}
-    for name in ("nouns", "styles"):
-        shares = frames[name]["share"]
-        found |= {f"num_{name}": len(shares), f"max_{name[:-1]}_share": shares.max() if len(shares) else 0.0}
+    for tag in BALANCED:
+        shares = frames[f"{tag}s"]["share"]
+        found |= {f"num_{tag}s": len(shares), f"max_{tag}_share": shares.max() if len(shares) else 0.0}
+    if "drift" in frames:
+        found |= {f"drift_{of}": value for of, value in frames["drift"].itertuples(index=False)}
     return {name: float(value) for name, value in found.items()}

@@ -150,6 +150,50 @@ def accepted_rows(table: pa.Table) -> pa.Table:
     return table.filter(table["accepted"])
 
 
+def balanced_rows(table: pa.Table, column: str, max_share: float, seed: int = 0) -> pa.Table:
+    """As many rows as possible of which no value of `column` has more than `max_share`, in their order.
+
+    Of a value with too many rows those with the lowest hash of (seed, key) are kept: which rows stay depends
+    on the rows of that value alone, not on the order of the table.
+
+    Raises:
+        ValueError: max_share is not in (0, 1], or there are too few values to reach it.
+    """
+    from pandas.util import hash_array
+
+    if not 0 < max_share <= 1:
+        raise ValueError(f"max_share must be in (0, 1], got {max_share}")
+    if not table.num_rows:
+        return table
+    codes = table[column].combine_chunks().dictionary_encode().indices.to_numpy()
+    counts = np.bincount(codes)
+    if len(counts) * max_share < 1:
+        raise ValueError(f"{column}: {len(counts)} values cannot have at most {max_share:g} each")
+    limit = _largest_limit(counts, max_share)
+    too_many = counts > limit
+    if not too_many.any():
+        return table
+    keep = ~too_many[codes]
+    rows = np.flatnonzero(~keep)
+    keys = table["key"].take(pa.array(rows)).to_pandas()
+    hashes = hash_array(keys.to_numpy(dtype=object), hash_key=f"{seed:016x}")
+    order = np.lexsort((hashes, codes[rows]))
+    starts = np.concatenate([[0], np.cumsum(counts[too_many])[:-1]])
+    rank = np.arange(len(rows)) - np.repeat(starts, counts[too_many])
+    keep[rows[order[rank < limit]]] = True
+    return table.filter(pa.array(keep))
+
+
+def _largest_limit(counts: np.ndarray, max_share: float) -> int:
+    """The largest number of rows a value that leaves none of them above max_share of what is kept."""
+    low, high = 1, int(counts.max())
+    while low < high:
+        middle = (low + high + 1) // 2
+        kept = np.minimum(counts, middle)
+        low, high = (middle, high) if kept.max() <= max_share * kept.sum() + 1e-9 else (low, middle - 1)
+    return low
+
+
 def score_names(table: pa.Table) -> list[str]:
     """Names of the scores in a manifest, without the prefix."""
     return [name.removeprefix(SCORE_PREFIX) for name in table.column_names if name.startswith(SCORE_PREFIX)]

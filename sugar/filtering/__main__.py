@@ -7,6 +7,7 @@ import argparse
 import functools
 
 from sugar.filtering.calibration import calibrate_on_sprites
+from sugar.filtering.recalibration import choices_text
 from sugar.filtering.scoring import load_judges, score_triplets
 
 
@@ -30,12 +31,7 @@ def main() -> None:
         )
     except ValueError as error:
         parser.error(str(error))
-    print("| score | threshold | precision | recall | good | bad |\n|---|---|---|---|---|---|")
-    for name, choice in chosen.items():
-        print(
-            f"| {name} | {choice.threshold:.3f} | {choice.precision:.3f} | {choice.recall:.3f} "
-            f"| {choice.num_good} | {choice.num_bad} |"
-        )
+    print(choices_text(chosen, {}))
 
 
 if __name__ == "__main__":

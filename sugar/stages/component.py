@@ -76,6 +76,7 @@ def run_component(
     inputs: Mapping[str, Any],
     outputs: Mapping[str, Any],
     figures: Any,
+    page: Any = None,
 ) -> None:
     """Run a stage on artifacts and put its figures into the metrics artifact.
 
@@ -84,6 +85,7 @@ def run_component(
         settings: JSON of `settings_of_stages`.
         inputs, outputs: declared name -> artifact (`dsl.Dataset`, `dsl.Model`, ...).
         figures: a `dsl.Metrics` artifact.
+        page: a `dsl.HTML` artifact that gets the `index.html` of the first output.
     """
     from sugar.stages import STAGES
     from sugar.stages.stage import METRICS
@@ -96,6 +98,9 @@ def run_component(
         values = STAGES[stage](params, sources, {**folders, METRICS: file})
         Path(figures.path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, figures.path)  # a metrics artifact without a file is never found in the cache
+    if page is not None:
+        Path(page.path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(next(iter(folders.values())) / "index.html", page.path)
     for name, value in values.items():
         figures.log_metric(name, value)
         for artifact in outputs.values():

@@ -127,6 +127,7 @@ def validate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
             min_rows=settings.min_rows.real,
             min_acceptance=settings.min_acceptance.real,
             max_noun_share=settings.max_noun_share,
+            max_drift=settings.max_drift,
         ),
         "synthetic": GateBounds(
             source="synthetic",
@@ -134,9 +135,12 @@ def validate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
             min_acceptance=settings.min_acceptance.synthetic,
             max_noun_share=settings.max_noun_share,
             max_style_share=settings.max_style_share,
+            max_background_share=settings.max_background_share,
+            max_motion_share=settings.max_motion_share,
+            max_drift=settings.max_drift,
         ),
     }
-    results = check_datasets(inputs, bounds, outputs["gate"])
+    results = check_datasets(inputs, bounds, outputs["gate"], settings.baseline)
     tracker.log_artifacts(outputs["gate"])
     failures = [f"{name}: {failure}" for name, result in results.items() for failure in result.failures]
     if failures:
@@ -178,6 +182,7 @@ def encode(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
             batch_size=settings.batch_size,
             shard_size=settings.shard_size,
             held_out_fraction=settings.held_out_fraction,
+            max_noun_share=settings.max_noun_share,
         )
         figures |= {f"{name}_{key}": value for key, value in counts.items()}
     return figures

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from sugar.config import InputError
 from sugar.data.latents import LatentWriter, held_out
-from sugar.data.manifest import accepted_rows, read_manifest
+from sugar.data.manifest import accepted_rows, balanced_rows, read_manifest
 from sugar.data.shards import read_triplets
 from sugar.stages.fingerprints import network_digest
 from sugar.triplet import Triplet
@@ -133,11 +133,15 @@ def encode_dataset(
     batch_size: int,
     shard_size: int,
     held_out_fraction: float,
+    max_noun_share: float | None = None,
 ) -> dict[str, float]:
     """Bring the cache in `output` to the accepted triplets of `dataset`; only new ones are encoded.
 
     Every batch has `batch_size` samples (the last repeats its first), so that a sample's numbers do not
     depend on how many others are new.
+
+    Args:
+        max_noun_share: rows of a noun beyond this share are left out, by hash of the key; None: none are.
 
     Returns:
         samples in the cache, how many of them were encoded now, how many are held out.
@@ -148,6 +152,11 @@ def encode_dataset(
     table = accepted_rows(read_manifest(dataset))
     if not table.num_rows:
         raise InputError(f"{dataset}: has no accepted triplet, so there is nothing to encode")
+    if max_noun_share is not None:
+        try:
+            table = balanced_rows(table, "noun", max_noun_share)
+        except ValueError as error:
+            raise InputError(f"encode.max_noun_share: {dataset}: {error}") from error
     keys = table["key"].to_pylist()
     writer = LatentWriter(output, networks.meta(), shard_size, held_out_fraction)
     positions = writer.plan(keys, table["digest"].to_pylist())

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sugar.config import InputError
 from sugar.data.atomic import write_bytes_atomic, write_json_atomic
+from sugar.data.drift import previous_manifest
 from sugar.data.gate import GateBounds, GateResult, run_gate
 from sugar.data.manifest import dataset_digest
 
@@ -16,16 +17,23 @@ VERDICT = "verdict.json"
 
 
 def check_datasets(
-    datasets: Mapping[str, Path], bounds: Mapping[str, GateBounds], output: Path
+    datasets: Mapping[str, Path],
+    bounds: Mapping[str, GateBounds],
+    output: Path,
+    baseline: str | None = None,
 ) -> dict[str, GateResult]:
     """Run the gate over each dataset; writes Data Docs, `index.html` and, last, the verdict.
 
     Args:
         datasets, bounds: name ("real", "synthetic") -> folder, what it must meet.
         output: folder; `NAME/index.html` are the Data Docs.
+        baseline: git revision whose version (DVC) the drift is measured from; None: it is not looked at.
     """
     (output / VERDICT).unlink(missing_ok=True)
-    results = {name: run_gate(folder, bounds[name], output / name) for name, folder in datasets.items()}
+    before = {name: previous_manifest(folder, baseline) if baseline else None for name, folder in datasets.items()}
+    results = {
+        name: run_gate(folder, bounds[name], output / name, before[name]) for name, folder in datasets.items()
+    }
     write_bytes_atomic(output / "index.html", _page(results).encode())
     verdict = {
         name: {

@@ -1,12 +1,16 @@
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sugar.config import InputError
 from sugar.data.manifest import (
     COLUMNS,
     MANIFEST,
     accepted_rows,
+    balanced_rows,
     dataset_digest,
     manifest_row,
     merge_manifests,
@@ -117,3 +121,25 @@ def test_accepted_rows_are_those_that_passed(rows):
     rows[1]["accepted"] = False
     assert "sample-0001" not in accepted_rows(rows_table(rows))["key"].to_pylist()
     assert accepted_rows(rows_table(rows)).num_rows == 5
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=6), st.floats(0.05, 1.0), st.integers(0, 99))
+def test_balance_keeps_what_it_can_and_no_value_has_more_than_its_share(counts, share, seed):
+    nouns = np.random.default_rng(seed).permutation(np.repeat([f"n{i}" for i in range(len(counts))], counts))
+    table = pa.table({"key": [f"k{i}" for i in range(len(nouns))], "noun": nouns.tolist()})
+    if len(counts) * share < 1:
+        with pytest.raises(ValueError, match="cannot have at most"):
+            balanced_rows(table, "noun", share)
+        return
+    kept = balanced_rows(table, "noun", share, seed)
+    left = {entry["values"]: entry["counts"] for entry in kept["noun"].value_counts().to_pylist()}
+    assert max(left.values()) <= share * kept.num_rows + 1e-6
+    # One row more of the fullest value would break the rule, or there is none.
+    limit = max(left.values())
+    assert [left[f"n{i}"] for i in range(len(counts))] == [min(count, limit) for count in counts]
+    more = np.minimum(counts, limit + 1)
+    assert limit == max(counts) or more.max() > share * more.sum()
+    keys = kept["key"].to_pylist()
+    assert keys == sorted(keys, key=lambda key: int(key[1:]))
+    shuffled = table.take(pa.array(np.random.default_rng(seed + 1).permutation(len(nouns))))
+    assert set(balanced_rows(shuffled, "noun", share, seed)["key"].to_pylist()) == set(keys)

@@ -143,6 +143,8 @@ def test_report_names_every_reason(tmp_path):
         "rejected-flow_px_high.png",
         "rejected-identity_missing.png",
         "rejections.json",
+        "filters.html",
+        "histograms.json",
     }
     counted = json.loads((tmp_path / "report" / "rejections.json").read_text())
     assert counted["rejected"]["flow_px_low"] == {"count": 1, "examples": ["s0-t0"]}

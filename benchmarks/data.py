@@ -1,0 +1,178 @@
+"""The data factory measured: `python benchmarks/data.py`.
+
+Scoring in batches against the same metrics clip by clip and frame by frame; manifest operations on millions
+of rows; decode, resize and flow of large clips; a run of an unchanged stage. Prints the figures and writes
+them with date and hardware to benchmarks/results/data-cpu.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+
+from benchmarks.measure import median_seconds, print_table, write_results
+from sugar.data.manifest import (
+    COLUMNS,
+    accepted_rows,
+    balanced_rows,
+    dataset_digest,
+    read_manifest,
+    write_manifest,
+)
+from sugar.data.video_io import encode_mp4
+from sugar.filtering.labelled import labelled_batch
+from sugar.filtering.scoring import Judges, load_judges, score_triplets
+from sugar.filtering.thresholds import Thresholds, decide_table
+from sugar.ingest.windows import Rules, read_windows
+from sugar.metrics.consistency import consecutive_similarity, random_pair_similarity
+from sugar.metrics.dynamics import flow_strength
+from sugar.metrics.identity import identity_score
+
+CPU = torch.device("cpu")
+RESULTS = Path(__file__).parent / "results"
+Row = dict[str, Any]
+
+
+def row(name: str, seconds: float, count: float, unit: str, **more: Any) -> Row:
+    return {
+        "what": name,
+        "seconds": round(seconds, 3),
+        "a_second": round(count / seconds, 2),
+        "unit": unit,
+        **more,
+    }
+
+
+def frame_by_frame(
+    frames: np.ndarray, identities: list[np.ndarray], prompts: list[str], judges: Judges
+) -> None:
+    """The scores as public metric code makes them: one network call a frame, another for each pair."""
+    assert judges.dino is not None and judges.clip_image is not None and judges.clip_text is not None
+    from sugar.encoders.image import identity_canvases
+
+    for clip, identity, prompt in zip(frames, identities, prompts, strict=True):
+        image = judges.clip_image(clip[:1])[0]
+        float(image @ judges.clip_text([prompt])[0])
+        features = np.stack([np.asarray(judges.dino(frame[None])[0]) for frame in clip])
+        reference = judges.dino(identity_canvases([identity], judges.canvas_px))[0]
+        identity_score(reference, features)
+        pairs = [
+            np.stack([np.asarray(judges.dino(clip[i : i + 1])[0]) for i in (t, t + 1)]) for t in range(8)
+        ]
+        np.mean([consecutive_similarity(pair[None])[0] for pair in pairs])
+        random_pair_similarity(features[None])
+        assert judges.flow is not None
+        np.mean([flow_strength(judges.flow(clip[t : t + 2]))[0] for t in range(len(clip) - 1)])
+
+
+def scoring(num_clips: int, repeats: int) -> list[Row]:
+    judges = load_judges(dino="foundation/sprites/dino", clip="foundation/sprites/clip", flow="dis")
+    frames, identities, prompts = labelled_batch("right", num_clips, 0)
+    variants = {
+        "score, in batches": lambda: score_triplets(frames, identities, prompts, judges),
+        "score, frame by frame": lambda: frame_by_frame(frames, identities, prompts, judges),
+    }
+    seconds = median_seconds(variants, repeats, CPU, "processor")
+    return [row(name, value, num_clips, "clips of 9x64x64") for name, value in seconds.items()]
+
+
+def manifest_table(num_rows: int) -> pa.Table:
+    rng = np.random.default_rng(0)
+    numbers = np.arange(num_rows)
+    texts = {
+        "key": np.char.mod("t%08d", numbers),
+        "noun": np.char.mod("noun%d", rng.zipf(1.4, num_rows) % 1000),
+    }
+    columns: dict[str, pa.Array] = {}
+    for name, kind in COLUMNS.items():
+        if name in texts:
+            columns[name] = pa.array(texts[name].tolist(), kind)
+        elif name == "reasons":
+            columns[name] = pa.ListArray.from_arrays(
+                pa.array(np.zeros(num_rows + 1, np.int32)), pa.array([], pa.string()), type=kind
+            )
+        elif pa.types.is_string(kind):
+            columns[name] = pa.DictionaryArray.from_arrays(
+                pa.array(np.zeros(num_rows, np.int8)), pa.array([name * 4])
+            ).cast(kind)
+        else:
+            columns[name] = pa.array(np.ones(num_rows)).cast(kind)
+    scores = {
+        f"score_{name}": pa.array(rng.random(num_rows)) for name in ("identity", "image_text", "flow_px")
+    }
+    return pa.table({**columns, **scores})
+
+
+def manifests(num_rows: int) -> list[Row]:
+    table, rows = manifest_table(num_rows), []
+    thresholds = Thresholds.from_filters({"min_identity": 0.3, "min_image_text": 0.2, "min_flow_px": 0.1})
+
+    def timed(name: str, run: Any) -> Any:
+        start = time.perf_counter()
+        result = run()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        rows.append(row(name, time.perf_counter() - start, num_rows, "rows", peak_gib=round(peak, 2)))
+        return result
+
+    start = time.perf_counter()
+    decided = timed("manifest: thresholds", lambda: decide_table(table, thresholds))
+    kept = timed("manifest: filter", lambda: accepted_rows(decided))
+    timed("manifest: balance", lambda: balanced_rows(kept, "noun", 0.02))
+    rows.append(row("manifest: thresholds, filter, balance", time.perf_counter() - start, num_rows, "rows"))
+    with tempfile.TemporaryDirectory() as folder:
+        timed("manifest: write", lambda: write_manifest(folder, decided))
+        timed("manifest: read", lambda: read_manifest(folder))
+        timed("manifest: digest", lambda: dataset_digest(folder))
+    return rows
+
+
+def large_clips(repeats: int) -> list[Row]:
+    rng = np.random.default_rng(0)
+    ground = cv2.resize(rng.integers(0, 256, (30, 45, 3), np.uint8), (800, 540))
+    frames = np.stack([ground[k : k + 480, 2 * k : 2 * k + 720] for k in range(49)])
+    content = encode_mp4(frames, 8)
+
+    def read(rules: Rules) -> Any:
+        return read_windows(
+            content, fps=8, num_frames=49, height_px=480, width_px=720, still_indices=[[3]], rules=rules
+        )
+
+    everything = Rules(scene_threshold=27.0, min_change=0.0005, max_flashes=3.0, crop_bars=True)
+    variants = {
+        "clip 49x480x720: decode, resize": lambda: read(Rules()),
+        "... and survey": lambda: read(everything),
+    }
+    seconds = median_seconds(variants, repeats, CPU, "processor")
+    judges = load_judges(flow="dis", quality=True)
+    start = time.process_time()
+    score_triplets(frames[None], None, None, judges)
+    seconds["clip 49x480x720: flow, sharpness, exposure"] = time.process_time() - start
+    return [row(name, value, 1, "clips") for name, value in seconds.items()]
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=int, default=32)
+    parser.add_argument("--rows", type=int, default=2_500_000)
+    parser.add_argument("--repeats", type=int, default=3)
+    given = parser.parse_args()
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    rows = manifests(given.rows) + scoring(given.clips, given.repeats) + large_clips(given.repeats)
+    columns = list(dict.fromkeys(name for one in rows for name in one))
+    print_table([{name: one.get(name, "") for name in columns} for one in rows])
+    print(write_results("data", rows, CPU, RESULTS))
+
+
+if __name__ == "__main__":
+    main()

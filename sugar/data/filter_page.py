@@ -1,0 +1,146 @@
+"""The page about filters: histograms of the scores, sheets of what was kept and of each reason."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sugar.data.manifest import SCORE_PREFIX, score_names
+
+CALIBRATION = "calibration.json"
+"""Written by `sugar synthesize --recalibrate` beside the page: precision and recall where truth is known."""
+NUM_BINS = 40
+_WIDTH, _HEIGHT = 480, 120
+_KEPT, _REJECTED = "#4c8c5a", "#c8654e"
+_STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#343842}"
+    "table{border-collapse:collapse}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:right}"
+    "td:first-child,th:first-child{text-align:left}img{max-width:100%}figure{display:inline-block;margin:1em}"
+)
+
+
+def histogram(values: np.ndarray, accepted: np.ndarray, num_bins: int = NUM_BINS) -> dict[str, list[float]]:
+    """Counts of kept and rejected rows over equal bins of a score: edges [num_bins + 1], kept, rejected.
+
+    Rows without the score (nan) are left out; without any row all lists are empty.
+    """
+    known = np.isfinite(values)
+    if not known.any():
+        return {"edges": [], "kept": [], "rejected": []}
+    low, high = float(values[known].min()), float(values[known].max())
+    edges = np.linspace(low, high if high > low else low + 1.0, num_bins + 1)
+    kept, rejected = (np.histogram(values[known & side], edges)[0] for side in (accepted, ~accepted))
+    return {"edges": edges.tolist(), "kept": kept.tolist(), "rejected": rejected.tolist()}
+
+
+def histograms(table: pa.Table) -> dict[str, dict[str, list[float]]]:
+    """`histogram` of each score of a manifest."""
+    accepted = table["accepted"].to_numpy(zero_copy_only=False)
+    return {
+        name: histogram(pc.fill_null(table[f"{SCORE_PREFIX}{name}"], float("nan")).to_numpy(), accepted)
+        for name in score_names(table)
+    }
+
+
+def write_filter_page(report: Path, table: pa.Table, rejections: Mapping[str, Any]) -> None:
+    """Write `filters.html` into the folder of the report, and `histograms.json` with its numbers.
+
+    Args:
+        report: where the sheets lie (contact_sheet.png, rejected-REASON.png).
+        table: the manifest.
+        rejections: contents of rejections.json.
+    """
+    from sugar.data.atomic import write_bytes_atomic, write_json_atomic
+
+    found = histograms(table)
+    write_json_atomic(report / "histograms.json", found)
+    calibration = report / CALIBRATION
+    truth = json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else None
+    write_bytes_atomic(report / "filters.html", filter_page(found, rejections, report, truth).encode())
+
+
+def filter_page(
+    found: Mapping[str, Mapping[str, list[float]]],
+    rejections: Mapping[str, Any],
+    report: Path,
+    truth: Mapping[str, Any] | None = None,
+) -> str:
+    """HTML of the page; pictures are named relative to it.
+
+    Args:
+        found: of `histograms`.
+        truth: score -> {threshold, precision, recall, num_good, num_bad} on labelled samples.
+    """
+    parts = [
+        f"<!doctype html><meta charset='utf-8'><title>Filters</title><style>{_STYLE}</style><h1>Filters</h1>",
+        f"<p>{rejections['triplets']} triplets, {rejections['accepted']} kept.</p>",
+        _table("Rejected", rejections["rejected"]),
+        _table("Skipped before scoring", rejections["skipped"]),
+        _truth(truth),
+        "<h2>Scores</h2>",
+        f"<p><span style='color:{_KEPT}'>kept</span>, <span style='color:{_REJECTED}'>rejected</span></p>",
+        *(_figure(name, bins) for name, bins in found.items() if bins["edges"]),
+        *(_sheet(path, report) for path in sorted(report.glob("*.png"))),
+    ]
+    return "\n".join(parts)
+
+
+def _table(title: str, reasons: Mapping[str, Any]) -> str:
+    rows = "".join(
+        f"<tr><td>{html.escape(reason)}</td><td>{entry['count']}</td>"
+        f"<td>{html.escape('; '.join(map(str, entry['examples'][:3])))}</td></tr>"
+        for reason, entry in reasons.items()
+    )
+    if not rows:
+        return ""
+    return f"<h2>{title}</h2><table><tr><th>reason</th><th>count</th><th>examples</th></tr>{rows}</table>"
+
+
+def _truth(truth: Mapping[str, Any] | None) -> str:
+    if not truth:
+        return ""
+    names = ("threshold", "precision", "recall", "num_good", "num_bad")
+    rows = "".join(
+        f"<tr><td>{html.escape(score)}</td>"
+        + "".join(f"<td>{row[name]:.4g}</td>" for name in names)
+        + "</tr>"
+        for score, row in truth.items()
+    )
+    heads = "".join(f"<th>{name.replace('num_', '')}</th>" for name in names)
+    return f"<h2>Thresholds on labelled samples</h2><table><tr><th>score</th>{heads}</tr>{rows}</table>"
+
+
+def _figure(name: str, bins: Mapping[str, list[float]]) -> str:
+    """Stacked bars of one score."""
+    highest = max(k + r for k, r in zip(bins["kept"], bins["rejected"], strict=True)) or 1
+    width = _WIDTH / len(bins["kept"])
+    bars = []
+    for i, (kept, rejected) in enumerate(zip(bins["kept"], bins["rejected"], strict=True)):
+        top = float(_HEIGHT)
+        for count, colour in ((kept, _KEPT), (rejected, _REJECTED)):
+            height = _HEIGHT * count / highest
+            top -= height
+            if count:
+                bars.append(
+                    f"<rect x='{i * width:.1f}' y='{top:.1f}' width='{width - 1:.1f}' height='{height:.1f}' "
+                    f"fill='{colour}'/>"
+                )
+    low, high = bins["edges"][0], bins["edges"][-1]
+    return (
+        f"<figure><figcaption>{html.escape(name)}: {low:.3g} to {high:.3g}</figcaption>"
+        f"<svg width='{_WIDTH}' height='{_HEIGHT}' role='img'>{''.join(bars)}</svg></figure>"
+    )
+
+
+def _sheet(path: Path, report: Path) -> str:
+    name = path.relative_to(report).as_posix()
+    return (
+        f"<h2>{html.escape(path.stem.replace('_', ' '))}</h2><img src='{html.escape(name)}' loading='lazy'>"
+    )
