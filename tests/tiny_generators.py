@@ -229,19 +229,23 @@ class PictureReader:
         return BatchFeature({**words, **pictures})
 
 
-def _qwen_reader() -> dict[str, Any]:
+def byte_tokenizer() -> Any:
+    """Qwen's tokenizer without merges: a token a byte, and its marks."""
     from tokenizers.pre_tokenizers import ByteLevel
-    from transformers import (
-        Qwen2_5_VLConfig,
-        Qwen2_5_VLForConditionalGeneration,
-        Qwen2Tokenizer,
-    )
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+    from transformers import Qwen2Tokenizer
 
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
     special += ["<|image_pad|>", "<|video_pad|>"]
     vocabulary = {piece: i for i, piece in enumerate([*sorted(ByteLevel.alphabet()), *special])}
-    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=[], extra_special_tokens=special[1:])
+    return Qwen2Tokenizer(vocab=vocabulary, merges=[], extra_special_tokens=special[1:])
+
+
+def _qwen_reader() -> dict[str, Any]:
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    tokenizer = byte_tokenizer()
+    vocabulary = tokenizer.get_vocab()
     images = Qwen2VLImageProcessorPil(min_pixels=28 * 28, max_pixels=56 * 56)
     config = Qwen2_5_VLConfig(
         text_config={

@@ -70,8 +70,15 @@ class Generators(Section):
     animate: Animator
 
 
+class Prompts(Section):
+    grammar: Literal["sprites", "wide"]
+    writer: Text | None
+    max_words: Annotated[int, Field(ge=8)]
+
+
 class Synthesize(Section):
     prompts_per_subject: Count
+    prompts: Prompts
     customize: Literal["procedural", "diffusers"]
     expand: Literal["opencv", "diffusers"]
     animate: Literal["procedural", "diffusers"]
@@ -85,4 +92,6 @@ class Synthesize(Section):
         for key in ("customize", "expand", "animate"):
             if getattr(self, key) == "diffusers" and getattr(self.generators, key).model is None:
                 raise ValueError(f"generators.{key}.model must be a folder or hub id when {key} is diffusers")
+        if self.prompts.grammar == "wide" and self.customize == "procedural":
+            raise ValueError("prompts.grammar must be sprites when customize is procedural, got 'wide'")
         return self

@@ -85,6 +85,7 @@ def synthesis_recipe(params: Params) -> SynthesisRecipe:
         expand=settings.expand,
         animate=settings.animate,
         segmentation=params.networks.segmentation.kind,
+        grammar=settings.prompts.grammar,
         generators=_generators(params),
     )
 
@@ -93,6 +94,7 @@ def _generators(params: Params) -> Generators:
     """Only those that are used: the settings of the others make no difference to a shard."""
     from sugar.synthesis.backends import Generators
     from sugar.synthesis.generators import Adapter, Generator, Machine
+    from sugar.synthesis.writer import Writer
 
     settings, chosen = params.synthesize.generators, params.synthesize
     machine = Machine(params.networks.device, settings.dtype, settings.offload)
@@ -126,4 +128,7 @@ def _generators(params: Params) -> Generators:
         used["expand_side_px"] = settings.expand.side_px
     if "animate" in used:
         used["native_fps"] = settings.animate.native_fps
+    if chosen.prompts.writer is not None:
+        model = params.pretrained("synthesize.prompts.writer")
+        used["writer"] = Writer(model, chosen.prompts.max_words, network_digest(model), machine)
     return Generators(**used)  # type: ignore[arg-type]

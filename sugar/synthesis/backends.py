@@ -19,6 +19,7 @@ from sugar.synthesis.customize import Customized, customize_procedural
 from sugar.synthesis.expand import expand_scene
 from sugar.synthesis.generators import Adapter, Generator
 from sugar.synthesis.prompts import Prompt
+from sugar.synthesis.writer import Writer
 
 CUSTOMIZE = ("procedural", "diffusers")
 EXPAND = ("opencv", "diffusers")
@@ -34,6 +35,7 @@ class Generators:
         num_candidates: customised images a prompt; with several, `clip` and `dino` choose.
         adapter: IP-Adapter of Stable Diffusion XL.
         native_fps: frame rate of the image-to-video pipeline.
+        writer: the language model that enriches prompts.
         clip, dino: folders or hub ids.
     """
 
@@ -45,6 +47,7 @@ class Generators:
     num_candidates: int = 1
     adapter: Adapter | None = None
     native_fps: float = 8.0
+    writer: Writer | None = None
     clip: str = ""
     dino: str = ""
 
@@ -62,13 +65,14 @@ class Backends(NamedTuple):
 
     customize: (cut-out, noun, prompt, seed) -> customised image; expand: (image, prompt, seed) -> the same at
     the size of the video; animate: drafts -> clips uint8 [T, H, W, 3], one each; together: how many
-    drafts are best animated in one call.
+    drafts are best animated in one call; write: (prompts, noun) -> the prompts, enriched.
     """
 
     customize: Callable[[np.ndarray, str, Prompt, int], Customized]
     expand: Callable[[Customized, Prompt, int], Customized]
     animate: Callable[[Sequence[Draft]], list[np.ndarray]]
     together: int
+    write: Callable[[Sequence[Prompt], str], list[Prompt]]
 
 
 def check_backends(customize: str, expand: str, animate: str, generators: Generators) -> None:
@@ -104,7 +108,16 @@ def load_backends(
         expand=_expand(expand, generators, height_px, width_px),
         animate=frames,
         together=together,
+        write=_write(generators.writer),
     )
+
+
+def _write(writer: Writer | None) -> Callable[[Sequence[Prompt], str], list[Prompt]]:
+    if writer is None:
+        return lambda prompts, noun: list(prompts)
+    from sugar.synthesis.writer import PromptWriter
+
+    return PromptWriter(writer)
 
 
 def _customize(

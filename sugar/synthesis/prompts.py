@@ -38,13 +38,20 @@ optical flow is for."""
 
 
 class Prompt(NamedTuple):
-    """A sentence and its tags: keys of STYLES, BACKGROUNDS, MOTIONS and CAMERAS of Sprite World."""
+    """A sentence and its tags; a tag is "" where the prompt says nothing of it.
+
+    style, background, motion, camera: keys of Sprite World's tables, or of the wide grammar's. texture,
+    colour: of the wide grammar. writer: who wrote the sentence, "grammar" or "language model".
+    """
 
     text: str
     style: str
     background: str
     motion: str
     camera: str
+    texture: str = ""
+    colour: str = ""
+    writer: str = "grammar"
 
 
 def make_prompt(
@@ -67,10 +74,10 @@ def make_prompt(
         raise ValueError(f"real_motion_share must be in [0, 1], got {real_motion_share}")
     u = np.random.default_rng(seed).random(10).tolist()
     moves = u[0] < real_motion_share
-    style = _pick([name for name in STYLES if name != AS_IS], u[1])
-    background = _pick(list(BACKGROUNDS), u[2])
-    motion = _pick(MOTIONS_OF_CATEGORY[category], u[3]) if moves else STILL
-    camera = "none" if moves else _pick(CAMERAS_WHEN_STILL, u[4])
+    style = pick([name for name in STYLES if name != AS_IS], u[1])
+    background = pick(list(BACKGROUNDS), u[2])
+    motion = pick(MOTIONS_OF_CATEGORY[category], u[3]) if moves else STILL
+    camera = "none" if moves else pick(CAMERAS_WHEN_STILL, u[4])
     return Prompt(sentence(noun, style, background, motion, u[5:]), style, background, motion, camera)
 
 
@@ -86,25 +93,27 @@ def sentence(noun: str, style: str, background: str, motion: str, choices: Seque
     words = " ".join(noun.split())
     if not words:
         raise ValueError(f"noun must contain a word, got {noun!r}")
-    subject = _with_article(NOUN_PHRASES.get(words, words))
+    subject = with_article(NOUN_PHRASES.get(words, words))
     prefixes, suffixes = STYLES[style].prefixes, STYLES[style].suffixes
     if prefixes and (choices[0] < 0.5 or not suffixes):
-        subject = f"{_pick(prefixes, choices[1])} {subject}"
+        subject = f"{pick(prefixes, choices[1])} {subject}"
     elif suffixes:
-        subject = f"{subject} {_pick(suffixes, choices[1])}"
-    return _pick(TEMPLATES, choices[2]).format(
+        subject = f"{subject} {pick(suffixes, choices[1])}"
+    return pick(TEMPLATES, choices[2]).format(
         subject=subject,
-        participle=_pick(MOTIONS[motion].participles, choices[3]),
-        verb=_pick(MOTIONS[motion].verbs, choices[3]),
-        place=_pick(BACKGROUNDS[background].phrases, choices[4]),
+        participle=pick(MOTIONS[motion].participles, choices[3]),
+        verb=pick(MOTIONS[motion].verbs, choices[3]),
+        place=pick(BACKGROUNDS[background].phrases, choices[4]),
     )
 
 
-def _with_article(phrase: str) -> str:
+def with_article(phrase: str) -> str:
+    """ "an owl", "a pair of boots"."""
     if phrase.split()[-1].lower() in PLURAL_NOUNS:
         return f"a pair of {phrase}"
     return ("an " if phrase[0].lower() in "aeiou" else "a ") + phrase
 
 
-def _pick(options: Sequence[Option], number: float) -> Option:
+def pick(options: Sequence[Option], number: float) -> Option:
+    """The option that a number in [0, 1) falls on."""
     return options[int(number * len(options))]

@@ -1,7 +1,7 @@
 """One shard of synthetic triplets: a pure function from labelled pictures to scored triplets."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,9 +19,14 @@ from sugar.encoders.segmentation import NoSubject, Segmenter
 from sugar.sprites import BACKGROUNDS, draw_background, render_clip
 from sugar.synthesis.backends import Backends, Draft, Generators, check_backends, load_backends
 from sugar.synthesis.generators import Generator
-from sugar.synthesis.prompts import REAL_MOTION_SHARE, STILL, make_prompt
+from sugar.synthesis.prompts import REAL_MOTION_SHARE, STILL, Prompt, make_prompt
+from sugar.synthesis.wide_prompts import make_wide_prompt
 from sugar.triplet import Triplet
 
+GRAMMARS: Mapping[str, Callable[..., Prompt]] = {"sprites": make_prompt, "wide": make_wide_prompt}
+"""Sprite World's words, which the procedural backend can draw; the wide grammar, for generators."""
+MAX_REDRAWS = 20
+"""Of a prompt that a subject has already."""
 PHOTO_SIDE_PX = 512
 """Longer side of the photo that a triplet keeps and that the subject is cut from."""
 MIN_CUT_AREA, MAX_CUT_AREA = 0.005, 0.98
@@ -37,6 +42,7 @@ class SynthesisRecipe:
         prompts_per_subject: triplets of one subject.
         customize, expand, animate: names of backends, see `sugar.synthesis.backends`.
         segmentation: name of the segmenter, for the record.
+        grammar: key of GRAMMARS.
         generators: the pipelines of the backends of diffusers.
 
     Raises:
@@ -53,9 +59,14 @@ class SynthesisRecipe:
     expand: str = "opencv"
     animate: str = "procedural"
     segmentation: str = "grabcut"
+    grammar: str = "sprites"
     generators: Generators = field(default_factory=Generators)
 
     def __post_init__(self) -> None:
+        if self.grammar not in GRAMMARS:
+            raise InputError(f"synthesize.prompts.grammar must be one of {', '.join(GRAMMARS)}")
+        if self.grammar != "sprites" and self.customize == "procedural":
+            raise InputError("synthesize.prompts.grammar must be sprites when customize is procedural")
         check_backends(self.customize, self.expand, self.animate, self.generators)
 
     @property
@@ -136,13 +147,32 @@ def plan_subject(
         BadMedia, NoSubject: the subject cannot be cut out.
     """
     portrait = portrait_of(subject, recipe.seed, cut)
-    share = REAL_MOTION_SHARE if recipe.moves_subjects else 0.0
-    for number in range(recipe.prompts_per_subject):
-        key = f"{subject.key}-p{number:02d}"
-        seed = key_seed(recipe.seed, key, "synthesis")
-        prompt = make_prompt(subject.noun, subject.category, seed, real_motion_share=share)
+    keys = [f"{subject.key}-p{number:02d}" for number in range(recipe.prompts_per_subject)]
+    seeds = [key_seed(recipe.seed, key, "synthesis") for key in keys]
+    prompts = backends.write(different_prompts(subject, recipe, seeds), subject.noun)
+    for key, seed, prompt in zip(keys, seeds, prompts, strict=True):
         scene = backends.customize(portrait.identity, subject.noun, prompt, seed)
         yield Planned(key, subject, portrait, Draft(backends.expand(scene, prompt, seed), prompt, seed))
+
+
+def different_prompts(subject: Subject, recipe: SynthesisRecipe, seeds: Sequence[int]) -> list[Prompt]:
+    """A prompt a seed, no two of them the same sentence.
+
+    Raises:
+        ValueError: the grammar has too few sentences for so many, or as `make_prompt`.
+    """
+    share = REAL_MOTION_SHARE if recipe.moves_subjects else 0.0
+    prompts: dict[str, Prompt] = {}
+    for seed in seeds:
+        for attempt in range(MAX_REDRAWS):
+            drawn = seed if attempt == 0 else key_seed(seed, f"{attempt}", "redraw")
+            prompt = GRAMMARS[recipe.grammar](subject.noun, subject.category, drawn, real_motion_share=share)
+            if prompt.text not in prompts:
+                break
+        else:
+            raise ValueError(f"{subject.key}: no {len(seeds)} different prompts in {MAX_REDRAWS} draws each")
+        prompts[prompt.text] = prompt
+    return list(prompts.values())
 
 
 def _animated(
@@ -185,6 +215,8 @@ def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Tri
             "expand": _origin(recipe.expand, recipe.generators.expand),
             "animate": _origin(recipe.animate, recipe.generators.animate),
             "camera": prompt.camera,
+            "prompt": prompt.writer,
+            **{name: tag for name in ("texture", "colour") if (tag := getattr(prompt, name))},
             "segmentation": recipe.segmentation if portrait.segmentation == "mask" else "alpha",
         },
     )

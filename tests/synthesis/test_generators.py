@@ -37,9 +37,10 @@ def folders(tmp_path_factory) -> Path:
 def test_clips_of_the_wanted_size_and_their_own_noise(name, folders):
     make, native_fps = ANIMATORS[name]
     animate = DiffusersAnimator(settings(make(folders / name)), native_fps)
-    shots = [Shot(IMAGE, "a cat", 5), Shot(IMAGE[::-1], "a dog", 6), Shot(IMAGE, "a cat", 7)]
+    first = IMAGE[:16, :24]
+    shots = [Shot(first, "a cat", 5), Shot(first[::-1], "a dog", 6), Shot(first, "a cat", 7)]
     clips = animate(shots, num_frames=5, fps=8)
-    assert [clip.shape for clip in clips] == [(5, 40, 48, 3)] * 3
+    assert [clip.shape for clip in clips] == [(5, 16, 24, 3)] * 3
     assert [clip.dtype for clip in clips] == [np.uint8] * 3
     alone = animate(shots[1:2], num_frames=5, fps=8)
     assert difference(clips[1], alone[0]) <= 1, "a clip must not depend on its batch"

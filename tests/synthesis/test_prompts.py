@@ -1,15 +1,24 @@
 """Prompts: any noun, tags that agree with the words, motions that suit the category."""
 
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sugar.sprites import BACKGROUNDS, MOTIONS, NOUNS, STYLES, caption, vocabulary
+from sugar.config import InputError
+from sugar.data.subjects import Subject
+from sugar.sprites import BACKGROUNDS, NOUNS, STYLES, caption, vocabulary
+from sugar.sprites import MOTIONS as SPRITE_MOTIONS
 from sugar.synthesis.nouns import category_of
 from sugar.synthesis.prompts import MOTIONS_OF_CATEGORY, make_prompt, sentence
+from sugar.synthesis.shard import SynthesisRecipe, different_prompts
+from sugar.synthesis.wide_prompts import MOTIONS, TEXTURES, make_wide_prompt
+from sugar.synthesis.wide_prompts import STYLES as WIDE_STYLES
+from sugar.synthesis.writer import PromptWriter, Writer, fit_sentence
 
 SEEDS = range(400)
 
@@ -18,7 +27,7 @@ SEEDS = range(400)
 def test_the_words_are_those_of_the_tags(category):
     for seed in SEEDS[:100]:
         prompt = make_prompt("sneaker", category, seed)
-        style, motion = STYLES[prompt.style], MOTIONS[prompt.motion]
+        style, motion = STYLES[prompt.style], SPRITE_MOTIONS[prompt.motion]
         assert "a sneaker" in prompt.text
         assert any(phrase in prompt.text for phrase in (*style.prefixes, *style.suffixes))
         assert any(phrase in prompt.text for phrase in BACKGROUNDS[prompt.background].phrases)
@@ -94,3 +103,73 @@ def test_unknown_category():
 )
 def test_categories(noun, category):
     assert category_of(noun) == category
+
+
+def test_the_wide_grammar_says_its_tags():
+    seen = Counter()
+    for category in MOTIONS:
+        for seed in SEEDS:
+            prompt = make_wide_prompt("red panda", category, seed)
+            assert "red panda" in prompt.text
+            assert prompt.background in prompt.text
+            assert prompt.style or prompt.texture or prompt.colour
+            assert not prompt.colour or f"{prompt.colour} red panda" in prompt.text
+            if prompt.texture:
+                assert any(phrase in prompt.text for phrase in TEXTURES[prompt.texture])
+            if prompt.motion != "still":
+                assert any(verb in prompt.text for verb in MOTIONS[category][prompt.motion])
+                assert prompt.camera == "none"
+            seen.update([prompt.style, prompt.texture, prompt.colour, prompt.background, prompt.motion])
+    assert set(WIDE_STYLES) | set(TEXTURES) <= set(seen)
+    with pytest.raises(ValueError, match="category must be one of"):
+        make_wide_prompt("fern", "plant", 0)
+    with pytest.raises(ValueError, match="noun must contain a word"):
+        make_wide_prompt(" ", "animal", 0)
+
+
+def test_a_subject_never_gets_a_sentence_twice():
+    recipe = SynthesisRecipe(0, 8, 5, 32, 32, 60)
+    subject = Subject("a", np.zeros((8, 8, 3), np.uint8), "cat", "animal")
+    prompts = different_prompts(subject, recipe, [5] * 3 + list(range(57)))
+    assert len({prompt.text for prompt in prompts}) == 60
+    assert prompts[0] == make_prompt("cat", "animal", 5)
+    with pytest.raises(InputError, match="grammar must be sprites"):
+        replace(recipe, grammar="wide")
+
+
+@pytest.mark.parametrize(
+    "answer, sentence",
+    [
+        ('"A golden cat rests on the moon."\nThat is it.', "A golden cat rests on the moon."),
+        ("A golden dog rests on the moon.", None),
+        ("cat", None),
+        ("", None),
+        ("A cat " + "very " * 50 + "large", None),
+        ("A cat \ufffd\ufffd sits here", None),
+    ],
+)
+def test_what_a_language_model_may_write(answer, sentence):
+    assert fit_sentence(answer, "cat", 20) == sentence
+
+
+def test_a_language_model_rewrites_or_the_grammar_stays(tmp_path):
+    import torch
+    from tiny_generators import byte_tokenizer
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = byte_tokenizer()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    write = PromptWriter(Writer(str(tmp_path), max_words=4))
+    prompts = [make_prompt("cat", "animal", seed) for seed in range(2)]
+    assert write(prompts, "cat") == prompts, "random weights write no sentence"
+    questions = [write._question(prompt, "cat") for prompt in prompts]
+    assert all(prompt.text in question for prompt, question in zip(prompts, questions, strict=True))
+    assert write.answers(questions)[1] == write.answers(questions[1:])[0]
+    write.answers = lambda questions: ["A cat sleeps.", "The cat sleeps soundly."]  # type: ignore[method-assign]
+    written = write(prompts, "cat")
+    assert written[0] == prompts[0]
+    assert (written[1].text, written[1].writer) == ("The cat sleeps soundly.", "language model")
+    assert written[1].style == prompts[1].style
