@@ -7,6 +7,7 @@ Nothing heavy is imported before a verb works, so that `--help` and errors are i
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import subprocess
@@ -178,6 +179,31 @@ def _add_recalibrate(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--write", metavar="FILE.yaml", type=Path, help="keep them as a profile too")
 
 
+def _add_plan(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    examples = [
+        "sugar plan --profile cogvideox-2b --gpu h100 --gpus 8",
+        "sugar plan --profile cogvideox-5b --gpu a100-80gb --json --set training.zero_stage=3",
+    ]
+    parser = _add_verb(
+        verbs, "plan", "memory, time and storage of the training, before it is launched", examples, _run_plan
+    )
+    parser.add_argument(
+        "--gpu", metavar="NAME", default="h100", help="default: h100; an unknown name lists all"
+    )
+    parser.add_argument("--gpus", metavar="N", type=_count, help="default: training.num_processes")
+    parser.add_argument("--gpu-memory-gib", metavar="GIB", type=_scale, help="in place of the GPU's own")
+    parser.add_argument(
+        "--utilisation", metavar="SHARE", type=_share, default=0.35, help="of the GPU's peak; default: 0.35"
+    )
+    parser.add_argument(
+        "--triplets", metavar="N", type=_count, default=100_000, help="for storage and synthesis; 100000"
+    )
+    parser.add_argument(
+        "--acceptance", metavar="SHARE", type=_share, default=0.5, help="of made triplets; default: 0.5"
+    )
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROG,
@@ -242,11 +268,9 @@ def _build_parser() -> argparse.ArgumentParser:
         verbs, "results", "print the figures of the last run", ["sugar results"], _run_results
     )
     _add_ablation(results, "results")
-    for name, summary in (
-        ("plan", "memory and time of a training before it is launched"),
-        ("studio", "web page to generate videos with a trained model"),
-    ):
-        _add_verb(verbs, name, f"{summary} (not in this version)", [f"sugar {name}"], _run_missing)
+    _add_plan(verbs)
+    summary = "web page to generate videos with a trained model (not in this version)"
+    _add_verb(verbs, "studio", summary, ["sugar studio"], _run_missing)
     return parser
 
 
@@ -337,6 +361,26 @@ def _run_results(args: argparse.Namespace) -> None:
     from sugar.results import results_text
 
     print(results_text(params, args.ablation))
+
+
+def _run_plan(args: argparse.Namespace) -> None:
+    params = _params(args)
+    for name in ("utilisation", "acceptance"):
+        if getattr(args, name) == 0.0:
+            raise InputError(f"--{name} must be above 0")
+    from sugar.planning.plan import plan_text
+    from sugar.stages.planning import plan
+
+    planned = plan(
+        params,
+        gpu=args.gpu,
+        num_gpus=args.gpus,
+        gpu_memory_gib=args.gpu_memory_gib,
+        utilisation=args.utilisation,
+        num_triplets=args.triplets,
+        acceptance=args.acceptance,
+    )
+    print(json.dumps(planned, indent=1) if args.json else plan_text(planned))
 
 
 def _run_missing(args: argparse.Namespace) -> None:

@@ -242,6 +242,18 @@ class Strategy(Section):
         return self
 
 
+class Cluster(Section):
+    image: Text
+    volume_claim: Text
+    mount_path: Annotated[str, Field(pattern=r"^/.+")]
+    namespace: Text = "sugar"
+    runtime: Text = "torch-distributed"
+    num_nodes: Count = 1
+    resources: dict[Text, Text] = Field(default_factory=dict)
+    service_account: str = ""
+    max_restarts: Natural = 20
+
+
 class Training(Section):
     zero_stage: Literal[0, 1, 2, 3]
     precision: Literal["fp32", "bf16"]
@@ -266,6 +278,7 @@ class Training(Section):
     held_out_every: Count
     held_out_samples: Count
     max_bad_steps: Count
+    cluster: Cluster | None
 
     @model_validator(mode="after")
     def _batch_divides(self) -> Training:

@@ -16,13 +16,17 @@ from sugar.config import InputError
 from sugar.launch.local import event_writer
 from sugar.training.job import TrainingJob
 from sugar.training.signals import Preempted
-from sugar.training.trainer import train
+from sugar.training.trainer import Log, train
 
 EXIT_BAD_INPUT = 2
 
 
-def main(arguments: list[str]) -> int:
-    """Train as one rank; the exit code."""
+def main(arguments: list[str], also: Log | None = None) -> int:
+    """Train as one rank; the exit code.
+
+    Args:
+        also: takes the numbers of rank 0 beside the events' file.
+    """
     job_file, events_file = (Path(argument) for argument in arguments)
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if first else logging.WARNING)
@@ -30,6 +34,8 @@ def main(arguments: list[str]) -> int:
 
     def log(metrics: Mapping[str, float], step: int) -> None:
         write({"metrics": dict(metrics), "step": step})
+        if also is not None:
+            also(metrics, step)
 
     try:
         train(TrainingJob.from_json(job_file.read_text()), log)

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+RANK_STAGE = "SUGAR_STAGE"
+"""Variable that names the stage of the forwarded MLflow run, for `sugar.stages.rank`."""
+STAGE_OF = {"stage1": "pretrain", "stage2": "finetune"}
+
 if TYPE_CHECKING:
     from sugar.tracking import Tracker
     from sugar.training.strategies import Phase
@@ -24,6 +28,7 @@ def train_phase(
     checkpoints: Path,
     settings: Mapping[str, Any],
     samples: Mapping[str, Any],
+    cluster: Mapping[str, Any] | None,
     tracker: Tracker,
 ) -> dict[str, float]:
     """Train, log, and leave a `SugarPipeline` with its histories in `output`; returns the last figures.
@@ -38,9 +43,12 @@ def train_phase(
         checkpoints: folder of the engine states; removed when the phase is complete.
         settings: further fields of `TrainingJob`.
         samples: num_clips, num_steps, fps of the sample videos.
+        cluster: fields of `Cluster` for a TrainJob on Kubernetes, which makes no sample videos; None: here.
     """
     from sugar.data.latents import LatentCache
+    from sugar.launch.cluster import run_on_cluster
     from sugar.launch.local import run_training
+    from sugar.launch.train_job import Cluster
     from sugar.stages.model_folder import export_pipeline
     from sugar.stages.samples import sampler
     from sugar.training.batches import cache_digest
@@ -69,8 +77,12 @@ def train_phase(
             "lr_schedule": phase.lr_schedule or settings["lr_schedule"],
         },
     )
-    sample = sampler(latents["real"], base, tracker, **samples)
-    figures = run_training(job, job.num_processes, tracker.log_metrics, sample)
+    if cluster is None:
+        sample = sampler(latents["real"], base, tracker, **samples)
+        figures = run_training(job, job.num_processes, tracker.log_metrics, sample)
+    else:
+        environment = {**tracker.environment(), RANK_STAGE: STAGE_OF[name]}
+        figures = run_on_cluster(job, Cluster(**cluster), module="sugar.stages.rank", environment=environment)
     export_pipeline(output, base, *encoders)
     tracker.log_model_folder(output / "transformer", name)
     shutil.rmtree(checkpoints / name, ignore_errors=True)

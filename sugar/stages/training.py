@@ -31,6 +31,7 @@ def pretrain(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
         checkpoints=params.path("checkpoints"),
         settings={**_training_settings(params), **params.model.model_dump()},
         samples=_sample_settings(params),
+        cluster=_cluster_settings(params),
         tracker=tracker,
     )
 
@@ -52,8 +53,16 @@ def finetune(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
         checkpoints=params.path("checkpoints"),
         settings=_training_settings(params),
         samples=_sample_settings(params),
+        cluster=_cluster_settings(params),
         tracker=tracker,
     )
+
+
+def configured_phases(params: Params) -> list[Phase]:
+    """The phases that `pretrain` and `finetune` run, those without steps left out."""
+    steps = (params.pretrain.steps, params.finetune.steps)
+    phases = [_phase(params, 1, (steps[0], 0)), _phase(params, 2, steps)]
+    return [phase for phase in phases if phase.steps]
 
 
 def _phase(params: Params, stage: int, steps: tuple[int, int]) -> Phase:
@@ -68,11 +77,16 @@ def _phase(params: Params, stage: int, steps: tuple[int, int]) -> Phase:
 
 def _training_settings(params: Params) -> dict[str, Any]:
     return {
-        **params.training.model_dump(exclude={"sample_clips", "sample_steps"}),
+        **params.training.model_dump(exclude={"sample_clips", "sample_steps", "cluster"}),
         **params.conditions.model_dump(),
         "seed": params.seed,
         "device": params.networks.device,
     }
+
+
+def _cluster_settings(params: Params) -> dict[str, Any] | None:
+    cluster = params.training.cluster
+    return None if cluster is None else cluster.model_dump()
 
 
 def _sample_settings(params: Params) -> dict[str, Any]:

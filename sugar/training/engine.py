@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 MOMENTS = ("exp_avg", "exp_avg_sq")
+MIN_BUCKET, MAX_BUCKET = 1_000_000, 500_000_000
+"""Elements of the buffer in which gradients are reduced: the trainable ones, within these bounds."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,7 @@ class Engine:
         self.publish()
 
     def _zero_config(self, num_trainable: int, offload_optimizer: bool) -> dict[str, Any]:
-        bucket = max(1_000_000, min(500_000_000, num_trainable))
+        bucket = max(MIN_BUCKET, min(MAX_BUCKET, num_trainable))
         config: dict[str, Any] = {
             "stage": self.zero_stage,
             "reduce_bucket_size": bucket,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,6 +36,7 @@ def step_flops(
     lengths: Mapping[str, int],
     design: AttentionDesign,
     frozen_blocks: int = 0,
+    untouched_blocks: int = 0,
     checkpointing: bool = False,
 ) -> StepFlops:
     """The blocks' matrix products for one sample; embeddings, norms and modulations are left out (below 2 %).
@@ -43,20 +44,33 @@ def step_flops(
     A block has `12 width^2` weights that meet every token, so `2 * 12 * width^2 * L` operations, and
     attention has `4 * width` operations for each pair (query, key that it reads). Backward costs twice the
     forward; for a frozen block once plus attention's twice, because no gradient of the weights is made, yet
-    one has to cross it to the image projections. Recomputation under checkpointing adds one forward.
+    one has to cross it to the image projections; nothing where nothing before it trains. Recomputation under
+    checkpointing adds one forward of the blocks that gradients reach. Of the last block's text side keys and
+    values alone are computed.
 
     Args:
         width: of the transformer; lengths: token group -> tokens.
-        frozen_blocks: blocks from the input side without gradients of their own.
+        frozen_blocks: blocks without gradients of their own.
+        untouched_blocks: those of them that no gradient reaches: nothing that feeds them trains.
     """
     tokens = sum(lengths.get(group, 0) for group in GROUPS)
-    linear = 2.0 * 12 * width**2 * tokens
-    pairs = sum(lengths.get(q, 0) * sum(lengths.get(k, 0) for k in design.keys_of(q)) for q in GROUPS)
-    attention = 4.0 * width * pairs
-    forward = num_blocks * (linear + attention)
-    trained = num_blocks - frozen_blocks
-    backward = trained * 2 * (linear + attention) + frozen_blocks * (linear + 2 * attention)
-    return StepFlops(forward, backward + (forward if checkpointing else 0.0))
+    asking = sum(lengths.get(group, 0) for group in VIDEO_SIDE)
+    forward = backward = 0.0
+    for block in range(num_blocks):
+        last = block == num_blocks - 1
+        linear = 2.0 * width**2 * (12 * asking + (2 if last else 12) * (tokens - asking))
+        attention = 4.0 * width * _pairs(lengths, design, VIDEO_SIDE if last else GROUPS)
+        forward += linear + attention
+        if block < untouched_blocks:
+            continue
+        backward += (linear if block < frozen_blocks else 2 * linear) + 2 * attention
+        backward += linear + attention if checkpointing else 0.0
+    return StepFlops(forward, backward)
+
+
+def _pairs(lengths: Mapping[str, int], design: AttentionDesign, queries: Sequence[str]) -> int:
+    """(query, key that it reads)."""
+    return sum(lengths.get(q, 0) * sum(lengths.get(k, 0) for k in design.keys_of(q)) for q in queries)
 
 
 def token_lengths(sample: Mapping[str, Tensor], patch_size: int) -> dict[str, int]:
@@ -72,12 +86,16 @@ def model_flops(
 ) -> StepFlops:
     """`step_flops` of a model whose `requires_grad` is set."""
     blocks, config = model.transformer_blocks, cast(Any, model.config)
+    trains = [any(p.requires_grad for p in block.parameters()) for block in blocks]
+    inputs = ("patch_embed.", "time_embedding.", "ofs_embedding.", "dino_proj.", "clip_proj.")
+    fed = any(p.requires_grad for name, p in model.named_parameters() if name.startswith(inputs))
     return step_flops(
         width=config.num_attention_heads * config.attention_head_dim,
         num_blocks=len(blocks),
         lengths=lengths,
         design=model.design,
-        frozen_blocks=sum(not any(p.requires_grad for p in block.parameters()) for block in blocks),
+        frozen_blocks=trains.count(False),
+        untouched_blocks=0 if fed else [*trains, True].index(True),
         checkpointing=checkpointing,
     )
 
@@ -89,10 +107,13 @@ class Meter:
         global_batch: samples a step over all processes.
         lengths: token group -> tokens of a sample.
         flops: operations a sample and step.
+        peak_flops: operations a second of all processes' devices; None: not known, no utilisation is told.
     """
 
-    def __init__(self, global_batch: int, lengths: Mapping[str, int], flops: float) -> None:
-        self._samples, self._flops = global_batch, global_batch * flops
+    def __init__(
+        self, global_batch: int, lengths: Mapping[str, int], flops: float, peak_flops: float | None = None
+    ) -> None:
+        self._samples, self._flops, self._peak = global_batch, global_batch * flops, peak_flops
         self._tokens = global_batch * sum(lengths[group] for group in VIDEO_SIDE)
         self.total_seconds = self.total_waiting = 0.0
         self.total_steps = 0
@@ -127,6 +148,8 @@ class Meter:
             "gigaflops": rate * self._flops / 1e9,
             "data_wait_share": self._waiting / seconds,
         }
+        if self._peak is not None:
+            rates["flop_utilisation"] = rate * self._flops / self._peak
         self._seconds = self._waiting = 0.0
         self._steps = 0
         return rates

@@ -32,6 +32,7 @@ from sugar.training.denoise import (
 from sugar.training.ema import Ema
 from sugar.training.engine import MOMENTS, Engine, StepResult, choose_device
 from sugar.training.frozen import digests
+from sugar.training.gpus import known_gpu
 from sugar.training.history import Window
 from sugar.training.job import TrainingJob
 from sugar.training.output import finished_metrics, write_output
@@ -124,7 +125,7 @@ class Trainer:
         config: Any = model.config
         lengths = token_lengths(example, config.patch_size)
         flops = model_flops(model, lengths, checkpointing=job.gradient_checkpointing)
-        self.meter = Meter(job.global_batch, lengths, flops.total)
+        self.meter = Meter(job.global_batch, lengths, flops.total, self._peak_flops())
         self.window, self.history, self.held_out_history = Window(), [], []
         self.skipped = self.bad_in_a_row = self.step = 0
 
@@ -159,6 +160,13 @@ class Trainer:
             world_size=self.engine.world_size,
             export=self._export,
         )
+
+    def _peak_flops(self) -> float | None:
+        """Of all processes, by the data sheet; None for a device that is not in the table."""
+        if self.engine.device.type != "cuda":
+            return None
+        gpu = known_gpu(torch.cuda.get_device_name(self.engine.device))
+        return None if gpu is None else gpu.tflops(self.job.precision) * 1e12 * self.job.num_processes
 
     def _export(self, folder: Path, trained: Mapping[str, Tensor]) -> None:
         export_weights(folder, self.config_json, {**self.fixed, **trained})

@@ -1,0 +1,1 @@
+"""What a training needs, before it is launched: parameters, memory, operations, time, storage."""

@@ -1,0 +1,123 @@
+"""`sugar plan`: what it reads, what it says, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sugar.cli import main
+from sugar.config import InputError
+from sugar.planning.architecture import PUBLISHED, read_architecture
+from sugar.planning.cost import needed_gib, step_seconds, storage, synthesis_gpu_hours
+from sugar.training.gpus import GPUS, known_gpu
+
+ROOT = Path(__file__).parents[2]
+SPRITES = {name: str(ROOT / "foundation/sprites" / name) for name in ("base", "dino", "clip")}
+
+
+def _plan(capsys, *arguments: str) -> str:
+    assert main(["plan", "--params", str(ROOT / "params.yaml"), *arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_the_default_run(capsys) -> None:
+    planned = json.loads(_plan(capsys, "--json", "--gpu", "l4", "--triplets", "1000"))
+    first, second = planned["phases"]
+    assert (first["phase"], second["phase"]) == ("stage1", "stage2")
+    assert first["parameters"]["frozen"] == 0 < second["parameters"]["frozen"]
+    assert first["parameters"]["total"] == sum(second["parameters"][k] for k in ("trainable", "frozen"))
+    assert [row["zero_stage"] for row in second["memory"]] == [0, 1, 2, 3]
+    for row in second["memory"]:
+        kinds = "weights gradients optimizer ema activations buffers".split()
+        assert row["total_gib"] == pytest.approx(sum(row[f"{kind}_gib"] for kind in kinds))
+        assert row["fits"]
+    assert second["tflop_per_step"] < first["tflop_per_step"]
+    assert second["days"] == pytest.approx(second["steps"] * second["step_seconds"] / 86400)
+    assert planned["fits"] is True
+
+
+def test_the_text_says_what_does_not_fit(capsys) -> None:
+    text = _plan(capsys, "--gpu", "l4", "--gpu-memory-gib", "1.6", "--set", "strategy.name=ts")
+    assert "does not fit in 1.6" in text
+    assert "parameters:" in text
+    assert "stage1" in text
+    assert "stage2" in text
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["--gpu", "abacus"], "--gpu must be one of l4, "),
+        (["--gpus", "3"], r"global_batch must be a multiple of micro_batch \* GPUs \(16 \* 3\), got 16"),
+        (["--set", "video.height_px=60"], "must be multiples of 8"),
+        (["--utilisation", "0"], "--utilisation must be above 0"),
+    ],
+)
+def test_bad_input_is_one_line(capsys, arguments, says) -> None:
+    import re
+
+    assert main(["plan", "--params", str(ROOT / "params.yaml"), *arguments]) == 2
+    assert re.search(says, capsys.readouterr().err)
+
+
+def test_the_published_shapes_are_the_paper_s_base_models() -> None:
+    """17,550 video tokens at 49 frames of 480 x 720; 1.69 and 5.57 billion weights in the base."""
+    for name, billions in (("2b", 1.69), ("5b", 5.57)):
+        architecture = read_architecture(
+            f"zai-org/CogVideoX-{name}",
+            "facebook/dinov2-large",
+            "openai/clip-vit-large-patch14",
+            num_frames=49,
+            height_px=480,
+            width_px=720,
+        )
+        lengths = architecture.lengths
+        assert lengths["first_frame"] + lengths["other_frames"] == 17_550
+        assert (lengths["text"], lengths["dino"], lengths["clip"]) == (226, 1370, 257)
+        model = architecture.meta_model()
+        base = sum(p.numel() for n, p in model.named_parameters() if not n.startswith(("dino_p", "clip_p")))
+        assert base / 1e9 == pytest.approx(billions, rel=0.01)
+    assert set(PUBLISHED) >= {"zai-org/CogVideoX-2b/transformer", "zai-org/CogVideoX-5b/vae"}
+
+
+def test_a_folder_is_read_from_its_files() -> None:
+    architecture = read_architecture(
+        SPRITES["base"], SPRITES["dino"], SPRITES["clip"], num_frames=9, height_px=64, width_px=64
+    )
+    assert architecture.latents == (3, 32, 8, 8)
+    assert architecture.dino == (17, 192)
+    with pytest.raises(InputError, match=r"clip: its config.json cannot be read|no such"):
+        read_architecture(
+            SPRITES["base"],
+            SPRITES["dino"],
+            str(ROOT / "tests/clip"),
+            num_frames=9,
+            height_px=64,
+            width_px=64,
+        )
+
+
+def test_time_and_storage() -> None:
+    assert step_seconds(989e12, 2, 989, 0.5) == pytest.approx(1.0)
+    assert storage(1024, 2**20, 2, 1, 1, 1).latents == pytest.approx(2.0)
+    assert needed_gib(2**30) > 1
+    hours = synthesis_gpu_hours(
+        1000,
+        edit_steps=10,
+        animate_steps=50,
+        forward_flops=1e15,
+        tflops=1000,
+        utilisation=0.5,
+        acceptance=0.5,
+    )
+    assert hours == pytest.approx(1000 / 0.5 * (2.08896e15 + 100e15) / 0.5e15 / 3600)
+
+
+def test_gpus_are_known_by_their_drivers_names() -> None:
+    assert known_gpu("NVIDIA H100 80GB HBM3") is GPUS["h100"]
+    assert known_gpu("NVIDIA A100-SXM4-40GB") is GPUS["a100-40gb"]
+    assert known_gpu("NVIDIA A100-SXM4-80GB") is GPUS["a100-80gb"]
+    assert known_gpu("NVIDIA GeForce RTX 4090") is GPUS["rtx-4090"]
+    assert known_gpu("Tesla T4") is None
