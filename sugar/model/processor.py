@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.models.attention_dispatch import dispatch_attention_fn
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
@@ -20,7 +20,8 @@ class SelectiveAttnProcessor:
     """Self-attention over `[text side | video side]` under a plan of `attention_plan`.
 
     It goes through diffusers' attention dispatcher, so `set_attention_backend` and the `attention_backend`
-    context choose the kernel. The rotary tables cover the whole sequence (1 and 0 on the text side).
+    context choose the kernel; "flex" takes one call with a block mask in place of one per key set
+    (`sugar.model.flex`). The rotary tables cover the whole sequence (1 and 0 on the text side).
     """
 
     _attention_backend: Any = None
@@ -63,7 +64,13 @@ class SelectiveAttnProcessor:
             # The backward of the CPU's bfloat16 kernel is eight times slower than that of float32.
             query_BLNK, key_BLNK, value_BLNK = query_BLNK.float(), key_BLNK.float(), value_BLNK.float()
         key_BLNK, value_BLNK = (repeat_keys(each, key_copies, dim=1) for each in (key_BLNK, value_BLNK))
-        out_BLNK = run_plan(query_BLNK, key_BLNK, value_BLNK, plan, self._attend, dim=1)
+        if self._attention_backend == AttentionBackendName.FLEX:
+            from sugar.model.flex import flex_selective_attention
+
+            qkv_BNLK = (each.transpose(1, 2) for each in (query_BLNK, key_BLNK, value_BLNK))
+            out_BLNK = flex_selective_attention(*qkv_BNLK, plan).transpose(1, 2)
+        else:
+            out_BLNK = run_plan(query_BLNK, key_BLNK, value_BLNK, plan, self._attend, dim=1)
         out_BLD = attn.to_out[1](attn.to_out[0](out_BLNK.to(dtype).flatten(2)))
         return out_BLD[:, text_length:], out_BLD[:, :text_length]
 
