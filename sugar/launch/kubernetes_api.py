@@ -146,6 +146,7 @@ class TrainJobs:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
+        reason = ""
         for attempt in range(self._attempts):
             delay = min(30.0, 0.5 * 2**attempt)
             try:

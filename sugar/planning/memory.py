@@ -102,7 +102,7 @@ def plan_memory(setting: Setting, activations: Activations, zero_stage: int) -> 
         "held-out loss": _held_out(setting, activations, zero_stage, shard),
     }
     moment = max(moments, key=lambda name: sum(moments[name]))
-    kinds = dict(zip(KINDS, (weights, 0.0, optimizer, ema, 0.0, 0.0), strict=True))
+    kinds: dict[str, float] = {"weights": weights, "optimizer": optimizer, "ema": ema}
     kinds["gradients"], kinds["activations"], kinds["buffers"] = moments[moment]
     return MemoryPlan(zero_stage, moment, kinds, host)
 

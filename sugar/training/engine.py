@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +103,7 @@ def _import_deepspeed(device: torch.device) -> ModuleType:
     if device.type == "cpu":
         # Its first collective would compile deepspeed_shm_comm for a minute, or fail without a compiler; gloo
         # serves. An empty table also spares the probing of all the other kernels.
-        vars(deepspeed.ops)["__compatible_ops__"] = {}
+        cast(dict[str, Any], vars(deepspeed.ops))["__compatible_ops__"] = {}
     return deepspeed
 
 
