@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 _AS_GOOD_AS_EQUAL = 0.8
+_LEAST_OF_PHOTO = 0.03
 _DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
 
 
@@ -27,10 +28,30 @@ def agreed_mask(
         masks.append(_keep_parts(_grab(image_rgb, trimap), weight))
         if not trust_middle and len(masks) == 2 and _overlap(*masks) >= _AS_GOOD_AS_EQUAL:
             break
+    if trust_middle:
+        masks = _believable(masks)
     overlaps = np.array([[_overlap(one, other) for other in masks] for one in masks])
     means = (overlaps.sum(axis=1) - 1.0) / (len(masks) - 1)
-    best = int(means.argmax())
+    # Of masks that agree as well, the better one leaves out what lies along the sides of a photo, and what
+    # looks like its surroundings.
+    likely = [(1.0 - 2.0 * _along_sides(mask)) * separation(image_rgb, mask) ** 0.5 for mask in masks]
+    best = int((means * (likely if trust_middle else 1.0)).argmax())
     return masks[best], float(means[best])
+
+
+def _believable(masks: list[np.ndarray]) -> list[np.ndarray]:
+    """The masks that could be what a photo is of: a glint or a badge alone is a guess gone wrong.
+
+    Two guesses at such a spot agree well with each other; so they are left out where at least two masks are
+    larger.
+    """
+    large = [mask for mask in masks if mask.mean() >= _LEAST_OF_PHOTO]
+    return large if len(large) >= 2 else masks
+
+
+def _along_sides(mask: np.ndarray) -> float:
+    """Share of the picture's top, left and right edge that a mask covers; subjects may stand on the lower."""
+    return float((mask[0].mean() + mask[:, 0].mean() + mask[:, -1].mean()) / 3)
 
 
 def _guesses(salient: np.ndarray, trust_middle: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -159,6 +159,12 @@ class GrabCutSegmenter:
             raise ValueError(f"image must be uint8 [H, W, 3], got {image_rgb.dtype} {image_rgb.shape}")
         if min(image_rgb.shape[:2]) < 16:
             raise ValueError(f"image must be at least 16 x 16 px, got {image_rgb.shape[:2]}")
+        inner = _between_bars(image_rgb)
+        if inner != (slice(None), slice(None)):
+            found = self(np.ascontiguousarray(image_rgb[inner]), noun, prior_HW=_part(prior_HW, inner))
+            mask = np.zeros(image_rgb.shape[:2], np.uint8)
+            mask[inner] = found.mask
+            return Segmentation(mask, found.score)
         small = _shrink(image_rgb, self.working_px)
         moves = prior_HW is not None and float(prior_HW.max()) > 0.0
         salient = saliency(small, prior_HW)
@@ -174,6 +180,35 @@ class GrabCutSegmenter:
         if score < self.min_score:
             raise NoSubject(f"the subject's score must be >= {self.min_score}, got {score:.3f}")
         return Segmentation(soft_mask(image_rgb, mask), float(score))
+
+
+_BLACK = 20
+_LEAST_BAR = 0.03
+
+
+def _between_bars(image_rgb: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns between black bars on two opposite sides, which say nothing of the surroundings.
+
+    A bar is black all over, at least 3 % of the side, and ends at once: most of the next line is not black.
+    """
+    bright = image_rgb.max(axis=2) >= _BLACK
+    return _inner(bright.mean(axis=1)), _inner(bright.mean(axis=0))
+
+
+def _inner(brightness: np.ndarray) -> slice:
+    """What lies between the bars, from the share of each line that is not black."""
+    lit = np.flatnonzero(brightness > 0.01)
+    if lit.size < 16:
+        return slice(None)
+    first, last = int(lit[0]), int(lit[-1])
+    bars = min(first, brightness.size - 1 - last) >= _LEAST_BAR * brightness.size
+    # A line or two at the edge may be blurred.
+    sharp = min(brightness[first : first + 3].max(), brightness[last - 2 : last + 1].max()) > 0.6
+    return slice(first, last + 1) if bars and sharp else slice(None)
+
+
+def _part(prior_HW: np.ndarray | None, inner: tuple[slice, slice]) -> np.ndarray | None:
+    return None if prior_HW is None else prior_HW[inner]
 
 
 def _shrink(image_rgb: np.ndarray, longer_px: int) -> np.ndarray:

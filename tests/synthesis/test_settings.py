@@ -1,0 +1,80 @@
+"""From params.yaml to photos and backends: what is asked for is used, what is not makes no difference."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sugar.config import InputError, Params, load_params
+from sugar.data.image_io import encode_png
+from sugar.data.shard_pool import Skips
+from sugar.stages.synthesis import subjects_of, synthesis_recipe
+
+
+@pytest.fixture
+def params(project_root: Path):
+    def load(*overrides: str, profiles: tuple[str, ...] = ()) -> Params:
+        return load_params(project_root / "params.yaml", profiles, overrides)
+
+    return load
+
+
+def test_pipelines_that_are_not_asked_for_make_no_difference(params):
+    named = params(
+        "synthesize.generators.animate.model=owner/name", "synthesize.generators.expand.side_px=512"
+    )
+    assert synthesis_recipe(named) == synthesis_recipe(params())
+
+
+def test_the_profile_names_all_three(params):
+    generators = synthesis_recipe(params(profiles=("cogvideox-5b",))).generators
+    assert generators.customize is not None
+    assert generators.expand is not None
+    assert generators.animate is not None
+    assert generators.animate.model == "zai-org/CogVideoX-5b-I2V"
+    assert (generators.customize.machine.offload, generators.customize.machine.dtype) == ("model", "bfloat16")
+    assert generators.num_candidates == 3
+    assert generators.clip
+    assert generators.dino
+
+
+def test_other_weights_other_adapter_or_other_writer_are_another_recipe(params, tmp_path):
+    (tmp_path / "model_index.json").write_text("{}")
+    overrides = [
+        "synthesize.customize=diffusers",
+        "synthesize.prompts.grammar=wide",
+        f"synthesize.generators.customize.model={tmp_path}",
+    ]
+    first = synthesis_recipe(params(*overrides))
+    assert synthesis_recipe(params(*overrides)) == first
+    (tmp_path / "model_index.json").write_text("{ }")
+    second = synthesis_recipe(params(*overrides))
+    assert second != first
+    written = synthesis_recipe(params(*overrides, f"synthesize.prompts.writer={tmp_path}"))
+    assert written.generators.writer is not None
+    assert written != second
+    adapter = f"{{model: {tmp_path}, subfolder: s, weights: w.safetensors, image_encoder: null, scale: 0.5}}"
+    adapted = synthesis_recipe(params(*overrides, f"synthesize.generators.customize.adapter={adapter}"))
+    assert adapted.generators.adapter is not None
+    assert adapted.generators.adapter.model == str(tmp_path)
+    with pytest.raises(
+        InputError, match=r"generators\.customize\.model must be an existing folder"
+    ):
+        synthesis_recipe(params(*overrides[:2], "synthesize.generators.customize.model=/no/such"))
+
+
+def test_a_table_of_photos_is_balanced_and_cut_to_size(params, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = ["file,noun"]
+    for number, noun in enumerate(["dog"] * 6 + ["cat"] * 2):
+        (tmp_path / f"{number}.png").write_bytes(encode_png(rng.integers(0, 256, (40, 40, 3), np.uint8)))
+        rows.append(f"{number}.png,{noun}")
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    asked = ["source.kind=table", f"source.folder={tmp_path / 'list.csv'}", "source.num_subjects=4"]
+    skips = Skips()
+    nouns = [subject.noun for subject in subjects_of(params(*asked, "source.balance=true"), skips.add)]
+    assert sorted(nouns) == ["cat", "cat", "dog", "dog"]
+    assert [subject.noun for subject in subjects_of(params(*asked), skips.add)] == ["dog"] * 4
+    capped = [subject.noun for subject in subjects_of(params(*asked, "source.max_per_noun=1"), skips.add)]
+    assert capped == ["dog", "cat"]
+    assert skips.counts == {"noun_full": 6}
