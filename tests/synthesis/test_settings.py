@@ -57,9 +57,7 @@ def test_other_weights_other_adapter_or_other_writer_are_another_recipe(params, 
     adapted = synthesis_recipe(params(*overrides, f"synthesize.generators.customize.adapter={adapter}"))
     assert adapted.generators.adapter is not None
     assert adapted.generators.adapter.model == str(tmp_path)
-    with pytest.raises(
-        InputError, match=r"generators\.customize\.model must be an existing folder"
-    ):
+    with pytest.raises(InputError, match=r"generators\.customize\.model must be an existing folder"):
         synthesis_recipe(params(*overrides[:2], "synthesize.generators.customize.model=/no/such"))
 
 
