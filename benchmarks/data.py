@@ -137,7 +137,7 @@ def manifests(num_rows: int) -> list[Row]:
 
 def large_clips(repeats: int) -> list[Row]:
     rng = np.random.default_rng(0)
-    ground = cv2.resize(rng.integers(0, 256, (30, 45, 3), np.uint8), (800, 540))
+    ground = cv2.resize(rng.integers(0, 256, (30, 45, 3), np.uint8), (820, 540))
     frames = np.stack([ground[k : k + 480, 2 * k : 2 * k + 720] for k in range(49)])
     content = encode_mp4(frames, 8)
 

@@ -23,6 +23,7 @@ from sugar.config.schema import (
     Register,
     Sampling,
     Section,
+    Shards,
     Steps,
     Strategy,
     Tracking,
@@ -42,6 +43,7 @@ class Params(Section):
     video: Video
     networks: Networks
     source: Source
+    shards: Shards
     synthesize: Synthesize
     ingest: Ingest
     validate_: Validate = Field(alias="validate")

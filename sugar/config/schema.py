@@ -254,6 +254,19 @@ class Cluster(Section):
     max_restarts: Natural = 20
 
 
+class Shards(Section):
+    driver: Literal["pool", "indexed_job"]
+    groups: Count
+    parallelism: Count
+    cluster: Cluster | None
+
+    @model_validator(mode="after")
+    def _cluster_is_given(self) -> Shards:
+        if self.driver == "indexed_job" and self.cluster is None:
+            raise ValueError("cluster must be given when driver is indexed_job, got null")
+        return self
+
+
 class Training(Section):
     zero_stage: Literal[0, 1, 2, 3]
     precision: Literal["fp32", "bf16"]

@@ -25,6 +25,7 @@ from typing import Any
 from tqdm import tqdm
 
 from sugar.data.atomic import remove_file, sha256_bytes
+from sugar.data.shard_driver import GroupDone, ShardGroup, current_driver
 from sugar.data.shards import is_complete, read_record, record_path, shard_name, write_shard
 from sugar.triplet import Triplet
 
@@ -99,7 +100,9 @@ def run_shards(
 ) -> ShardRun:
     """Make every shard of `folder` that is not there yet, shard i from inputs with digest i.
 
-    The caller holds the folder's lock. Shards beyond the last are removed.
+    The caller holds the folder's lock. Shards beyond the last are removed. Within `shard_driver.shards_by` a
+    group makes its own shards alone, without a lock (a shard that two make is the same twice), and another
+    driver has them made first.
 
     Args:
         inputs_digests: one a shard; a shard on disk with another digest is made again.
@@ -109,17 +112,34 @@ def run_shards(
         label: what the progress bar is called.
 
     Raises:
-        RuntimeError: a worker process died; what is finished is kept.
+        RuntimeError: a worker process died, or shards were not made elsewhere; what is finished is kept.
+        GroupDone: this is a group, and its shards are made.
         InputError, OSError: as the shard function and `write_shard`.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_beyond(folder, len(inputs_digests))
     paths = [folder / shard_name(i) for i in range(len(inputs_digests))]
-    todo = [i for i, path in enumerate(paths) if not is_complete(path, inputs_digests[i])]
-    start, made = time.monotonic(), 0
+    driver, start, made = current_driver(), time.monotonic(), 0
+
+    def missing() -> list[int]:
+        return [i for i, path in enumerate(paths) if not is_complete(path, inputs_digests[i])]
+
+    todo = missing()
+    if isinstance(driver, ShardGroup):
+        todo = driver.own(todo)
+    else:
+        _remove_beyond(folder, len(inputs_digests))
+    if todo and callable(driver):
+        driver(len(paths))
+        if left := missing():
+            raise RuntimeError(
+                f"{folder}: {len(left)} of {len(paths)} shards were not made, the first is "
+                f"{shard_name(left[0])}; finished shards are kept"
+            )
+        todo = []
     if todo:
-        done = sum(len(read_record(paths[i])["rows"]) for i in set(range(len(paths))) - set(todo))
+        others = set(range(len(paths))) - set(todo)
+        done = 0 if driver else sum(len(read_record(paths[i])["rows"]) for i in others)
         with tqdm(
             total=num_expected,
             initial=done,
@@ -134,6 +154,8 @@ def run_shards(
             else:
                 _run_in_pool(tasks, prepare, min(num_workers, len(todo)), bar)
             made = int(bar.n) - done
+    if isinstance(driver, ShardGroup):
+        raise GroupDone(len(todo))
     run = ShardRun([], Skips(), len(todo), made, time.monotonic() - start)
     for path in paths:
         record = read_record(path)

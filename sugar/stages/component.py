@@ -12,7 +12,7 @@ from typing import Any
 
 from sugar.config import InputError, Params, load_params, params_from_dict
 
-ALWAYS = ("paths", "tracking")
+ALWAYS = ("paths", "tracking", "shards")
 """What every stage's runner reads, beside what the stage declares."""
 
 

@@ -72,6 +72,8 @@ class Stage:
             StageFailure: the work is done and the answer is no.
         """
         from sugar.data.atomic import StageLock, write_json_atomic
+        from sugar.data.shard_driver import shards_by
+        from sugar.stages.sharding import cluster_driver
         from sugar.tracking import start_run
 
         self._check_names(inputs, outputs)
@@ -94,7 +96,8 @@ class Stage:
                     tags=None if ablation is None else {"sugar.ablation": ablation},
                 )
             )
-            figures = self.body(seen, inputs, outputs, tracker)
+            with shards_by(cluster_driver(self, params, inputs, outputs)):
+                figures = self.body(seen, inputs, outputs, tracker)
             figures = {**figures, "seconds": round(time.monotonic() - start, 1)}
             tracker.log_metrics(figures)
             if METRICS in outputs:

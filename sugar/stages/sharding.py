@@ -1,0 +1,81 @@
+"""Where the shards of a stage are made: `shards.driver` of params.yaml, and the body of one group.
+
+`python -m sugar.stages.sharding JOB.json GROUP` is what a pod of an Indexed Job runs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sugar.config import Params, params_from_dict
+
+if TYPE_CHECKING:
+    from sugar.data.shard_driver import Elsewhere
+    from sugar.stages.stage import Stage
+
+SHARDED = ("synthesize", "ingest")
+
+
+def cluster_driver(
+    stage: Stage, params: Params, inputs: Mapping[str, Path], outputs: Mapping[str, Path]
+) -> Elsewhere | None:
+    """What makes the stage's shards when it is not this process: an Indexed Job, or None.
+
+    The job's description lies beside the output folder, on the volume that the pods mount.
+    """
+    settings = params.shards
+    if settings.driver == "pool" or stage.name not in SHARDED:
+        return None
+    from sugar.data.atomic import write_json_atomic
+    from sugar.launch.shards import indexed_job, run_indexed_job
+    from sugar.launch.train_job import Cluster
+
+    assert settings.cluster is not None  # the schema asks for it
+    cluster = Cluster(**settings.cluster.model_dump())
+    (folder,) = (path for name, path in outputs.items() if name != "metrics")
+    description = folder.parent / f".{folder.name}.job.json"
+
+    def elsewhere(num_shards: int) -> None:
+        groups = min(settings.groups, num_shards)
+        write_json_atomic(
+            description,
+            {
+                "stage": stage.name,
+                "folder": str(params.folder),
+                "params": params.as_dict(),
+                "inputs": {name: str(path) for name, path in inputs.items()},
+                "outputs": {name: str(path) for name, path in outputs.items() if name != "metrics"},
+            },
+        )
+        group = f"$(JOB_COMPLETION_INDEX)/{groups}"
+        command = ["python", "-m", "sugar.stages.sharding", str(description), group]
+        run_indexed_job(indexed_job(stage.name, cluster, command, groups, settings.parallelism))
+
+    return elsewhere
+
+
+def run_group(description: Path, group: str) -> int:
+    """Make one group's shards of the stage that a description names; returns how many were made."""
+    from sugar.data.shard_driver import GroupDone, ShardGroup, shards_by
+    from sugar.stages import STAGES
+    from sugar.stages.stage import LOCATIONS
+    from sugar.tracking import start_run
+
+    job = json.loads(description.read_text(encoding="utf-8"))
+    stage = STAGES[job["stage"]]
+    params = params_from_dict(job["params"], Path(job["folder"]))
+    inputs, outputs = ({n: Path(p) for n, p in job[kind].items()} for kind in ("inputs", "outputs"))
+    try:
+        with shards_by(ShardGroup.parse(group)), start_run(stage.name, {}, enabled=False) as tracker:
+            stage.body(params.only((*stage.reads, *LOCATIONS)), inputs, outputs, tracker)
+    except GroupDone as done:
+        return done.num_made
+    raise RuntimeError(f"{stage.name} does not work by shards")
+
+
+if __name__ == "__main__":
+    print(f"{run_group(Path(sys.argv[1]), sys.argv[2])} shards made")
