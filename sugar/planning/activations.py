@@ -114,7 +114,7 @@ def measure_activations(
 def _prepared(model: Any, dtype: torch.dtype) -> Any:
     for block in model.transformer_blocks:
         block.attn1.set_processor(_FusedAttention())
-    return model.to(dtype).train()
+    return torch.nn.Module.to(model, dtype).train()  # diffusers' own `to` warns at every other dtype
 
 
 def _trained_pass(
