@@ -6,6 +6,10 @@ protocol, so that it reads the same with tracking on (`MlflowTracker`) and off (
 Locally the store is a SQLite file and a folder of artifacts; on a cluster it is the server that
 Kubeflow Pipelines names in `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_ID` and `MLFLOW_RUN_ID`: a run
 that already exists is adopted, and left open for its owner to close.
+
+A store that cannot be reached when a run is opened is an error. One that goes away later ends nothing:
+numbers, pictures, videos, files and dataset digests wait in an `Outbox` and are sent when it is back, at the
+latest when the run is closed; the log says when that fails. A model that is logged or registered needs it.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sugar.config import InputError
-from sugar.metric_buffer import MetricBuffer
+from sugar.outbox import Outbox
 
 if TYPE_CHECKING:
     import numpy as np
@@ -281,6 +285,13 @@ def _experiment_id(client: MlflowClient, name: str, artifact_location: str | Non
     return found.experiment_id
 
 
+def _absent() -> tuple[type[Exception], ...]:
+    """What the client raises while a store is away."""
+    from mlflow.exceptions import MlflowException
+
+    return MlflowException, OSError
+
+
 @dataclass
 class MlflowTracker(Tracker):
     """One MLflow run. Made by `start_run`."""
@@ -291,19 +302,25 @@ class MlflowTracker(Tracker):
     _run_id: str
     experiment_id: str
     adopted: bool
-    _buffer: MetricBuffer = field(init=False, repr=False)
+    _metrics: Outbox = field(init=False, repr=False)
+    _files: Outbox = field(init=False, repr=False)
 
     @property
     def run_id(self) -> str:
         return self._run_id
 
     def __post_init__(self) -> None:
-        from mlflow.exceptions import MlflowException
-
-        self._buffer = MetricBuffer(
+        self._metrics = Outbox(
+            "metric points",
             lambda points: self.client.log_batch(self.run_id, metrics=points),
             batch_size=MAX_METRICS_PER_BATCH,
-            absent=(MlflowException, OSError),
+            absent=_absent(),
+        )
+        self._files = Outbox(
+            "pictures, videos and files",
+            lambda uploads: [upload() for upload in uploads],
+            batch_size=1,
+            absent=_absent(),
         )
 
     def environment(self) -> dict[str, str]:
@@ -335,7 +352,7 @@ class MlflowTracker(Tracker):
 
         now = int(time.time() * 1000)
         checked = _checked_metrics(metrics)
-        self._buffer.add(
+        self._metrics.add(
             [Metric(f"{self.stage}/{name}", value, now, step) for name, value in checked.items()]
         )
 
@@ -344,7 +361,9 @@ class MlflowTracker(Tracker):
             self.client.set_tag(self.run_id, name, str(value))
 
     def log_image(self, name: str, image: np.ndarray) -> None:
-        self.client.log_image(self.run_id, image, artifact_file=f"{self.stage}/{name}.png")
+        file = f"{self.stage}/{name}.png"
+        picture = image.copy()
+        self._files.add([lambda: self.client.log_image(self.run_id, picture, artifact_file=file)])
 
     def log_video(self, name: str, video: np.ndarray | Path | str, fps: float = 8.0) -> None:
         from sugar.data.contact_sheet import film_strip
@@ -355,19 +374,22 @@ class MlflowTracker(Tracker):
             frames, _ = decode_video(video)
         else:
             encoded, frames = encode_mp4(video, fps), video
+        self._files.add([lambda: self._upload(f"{name}.mp4", encoded)])
+        self.log_image(name, film_strip(frames))
+
+    def _upload(self, name: str, content: bytes) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"{Path(name).name}.mp4"
-            file.write_bytes(encoded)
+            file = Path(folder) / Path(name).name
+            file.write_bytes(content)
             parent = Path(self.stage) / Path(name).parent
             self.client.log_artifact(self.run_id, str(file), artifact_path=parent.as_posix())
-        self.log_image(name, film_strip(frames))
 
     def log_artifacts(self, path: Path | str, name: str = "") -> None:
         target = f"{self.stage}/{name}" if name else self.stage
-        if Path(path).is_dir():
-            self.client.log_artifacts(self.run_id, str(path), artifact_path=target)
-        else:
-            self.client.log_artifact(self.run_id, str(path), artifact_path=target)
+        if not Path(path).exists():
+            raise FileNotFoundError(f"{path}: there is nothing to keep")
+        log = self.client.log_artifacts if Path(path).is_dir() else self.client.log_artifact
+        self._files.add([lambda: log(self.run_id, str(path), artifact_path=target)])
 
     def log_dataset(
         self, name: str, digest: str, context: str, source: str = "", profile: Mapping[str, Any] | None = None
@@ -382,7 +404,8 @@ class MlflowTracker(Tracker):
             profile=json.dumps(dict(profile or {}), default=str),
         )
         tag = InputTag("mlflow.data.context", context)
-        self.client.log_inputs(self.run_id, datasets=[DatasetInput(dataset=dataset, tags=[tag])])
+        inputs = [DatasetInput(dataset=dataset, tags=[tag])]
+        self._files.add([lambda: self.client.log_inputs(self.run_id, datasets=inputs)])
 
     def log_model_folder(
         self,
@@ -438,9 +461,14 @@ class MlflowTracker(Tracker):
         return str(version.version)
 
     def close(self, status: str) -> None:
-        """Write what is buffered and end the run, unless it was adopted."""
-        self._buffer.close()
-        if not self.adopted:
-            self.client.set_terminated(self.run_id, status)
-        elif status != "FINISHED":
-            self.set_tags({f"sugar.{self.stage}.status": status})
+        """Write what waits and end the run, unless it was adopted."""
+        self._files.close()
+        self._metrics.close()
+        try:
+            if not self.adopted:
+                self.client.set_terminated(self.run_id, status)
+            elif status != "FINISHED":
+                self.set_tags({f"sugar.{self.stage}.status": status})
+        except _absent() as error:
+            why = " ".join(str(error).split())[:300]
+            logger.error("tracking: run %s could not be ended as %s: %s", self.run_id, status, why)

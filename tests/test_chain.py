@@ -103,7 +103,11 @@ def test_the_tracker_has_a_run_a_stage_with_datasets_samples_and_the_model(chain
     assert [point.step for point in history][:4] == [1, 2, 3, 4]
     samples = client.list_artifacts(runs["pretrain"].info.run_id, "pretrain/samples")
     assert any(item.path.endswith(".mp4") for item in samples)
-    assert client.get_model_version_by_alias("sugar", "candidate").version == 1
+    version = client.get_model_version_by_alias("sugar", "candidate")
+    report = f"runs:/{runs['register'].info.run_id}/register/report.html"
+    assert (version.version, version.tags["report"]) == (1, report)
+    kept = client.list_artifacts(runs["register"].info.run_id, "register")
+    assert [item.path for item in kept] == ["register/report.html"]
 
 
 def test_a_stage_that_is_run_again_makes_the_same_and_nothing_anew(chain):

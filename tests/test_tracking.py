@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +154,69 @@ def test_a_run_ends_as_its_stage_did(store):
             raise error
         run = reader.get_run(tracker.run_id or "")
         assert (run.info.status, run.data.metrics) == (status, {"ingest/rows": 1})
+
+
+class Away:
+    """An MLflow client whose calls fail between two moments."""
+
+    def __init__(self, client) -> None:
+        self.client = client
+        self.away = False
+
+    def __getattr__(self, name: str):
+        from mlflow.exceptions import MlflowException
+
+        def call(*arguments, **named):
+            if self.away:
+                raise MlflowException("no route to host")
+            return getattr(self.client, name)(*arguments, **named)
+
+        return call
+
+
+def tell(tracker, step: int, folder: Path) -> None:
+    tracker.log_metrics({"loss": 1.0}, step)
+    tracker.log_video(f"step-{step}", np.zeros((5, 16, 16, 3), np.uint8))
+    tracker.log_artifacts(folder / "notes.txt")
+    tracker.log_dataset(f"data-{step}", "0" * 64, "training")
+
+
+def test_a_store_that_goes_away_ends_nothing_and_gets_everything_when_it_is_back(store, caplog, tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with start_run("pretrain", {}, root=store) as tracker:
+        client_ = tracker.client = Away(tracker.client)  # pyright: ignore[reportAttributeAccessIssue]
+        client_.away = True
+        for step in (1, 2):
+            tell(tracker, step, tmp_path)
+        deadline = time.monotonic() + 60
+        while caplog.text.count("the store is away (no route to host)") < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        client_.away = False
+        tell(tracker, 3, tmp_path)
+    reader, run_id = client(store), tracker.run_id or ""
+    assert caplog.text.count("the store is away") == 2  # numbers, files: once each
+    assert [point.step for point in reader.get_metric_history(run_id, "pretrain/loss")] == [1, 2, 3]
+    files = {file.path for file in reader.list_artifacts(run_id, "pretrain")}
+    assert files == {f"pretrain/step-{i}.{end}" for i in (1, 2, 3) for end in ("mp4", "png")} | {
+        "pretrain/notes.txt"
+    }
+    assert len(reader.get_run(run_id).inputs.dataset_inputs) == 3
+
+
+def test_a_store_that_stays_away_is_an_error_in_the_log_alone(store, caplog, tmp_path):
+    (tmp_path / "notes.txt").write_text("x")
+    with start_run("pretrain", {}, root=store) as tracker:
+        client_ = tracker.client = Away(tracker.client)  # pyright: ignore[reportAttributeAccessIssue]
+        client_.away = True
+        tell(tracker, 1, tmp_path)
+    assert "1 metric points could not be written" in caplog.text
+    assert "4 pictures, videos and files could not be written" in caplog.text
+    assert f"run {tracker.run_id} could not be ended as FINISHED: no route to host" in caplog.text
+
+
+def test_a_file_that_is_not_there_is_told_at_once(store):
+    with start_run("pretrain", {}, root=store) as tracker, pytest.raises(FileNotFoundError, match="nowhere"):
+        tracker.log_artifacts(store / "nowhere")
 
 
 def test_a_deleted_experiment_is_an_error_that_names_its_key(store):

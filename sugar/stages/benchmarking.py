@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+REPORT = "report.html"
 BEFORE = ("source", "synthesize", "ingest", "validate", "encode", "pretrain", "finetune")
 
 
@@ -123,7 +124,7 @@ def publish(
         }
     docs = inputs["gate"] / "index.html"
     write_report(
-        output / "report.html",
+        output / REPORT,
         result,
         benchmark,
         revision=revision_tags(params.folder)["mlflow.source.git.commit"],
@@ -135,7 +136,7 @@ def publish(
         histories={name: folder for name, folder in models.items() if has_history(folder)},
         seconds={stage: read_figures(file)["seconds"] for stage, file in figures.items() if file.is_file()},
     )
-    for name in ("report.html", "per_video.csv", "metrics.json", "scores.csv", "encoders.json"):
+    for name in (REPORT, "per_video.csv", "metrics.json", "scores.csv", "encoders.json"):
         tracker.log_artifacts(output / name)
     main = [record for record in result.videos if record["candidate"] == result.rows[0].candidate]
     for record in main[:: max(1, len(main) // 8)]:

@@ -43,7 +43,7 @@ def evaluate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
 def register(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Register the model with its scores, unless it is below the identity that is asked for."""
     from sugar.data.atomic import write_json_atomic
-    from sugar.stages.benchmarking import read_scores
+    from sugar.stages.benchmarking import REPORT, read_scores
     from sugar.stages.model_folder import PARTS
 
     settings, scores = params.register_, read_scores(inputs["evaluation"])
@@ -60,7 +60,10 @@ def register(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
     model = tracker.log_model_folder(inputs["stage2"], settings.name, sorted(left_out), scores)
     if model is None:
         raise InputError("register needs a model registry: tracking.enabled must be true")
-    version = tracker.register(model, settings.name, settings.alias, scores)
+    tracker.log_artifacts(inputs["evaluation"] / REPORT)
+    tags = {**scores, "report": f"runs:/{tracker.run_id}/register/{REPORT}"}
+    version = tracker.register(model, settings.name, settings.alias, tags)
     about = {"name": settings.name, "alias": settings.alias, "version": version, "scores": scores}
+    about |= {"report": tags["report"]}
     write_json_atomic(outputs["register"] / "register.json", about)
     return {"version": float(version or 0), "identity": identity}
