@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sugar.config import InputError
 from sugar.data.manifest import MANIFEST, SCORE_PREFIX, accepted_rows, read_manifest, score_names
@@ -26,7 +25,7 @@ def drift(now: pa.Table, before: pa.Table) -> dict[str, float]:
     for tag in TAGS:
         found[tag] = _total_variation(*(accepted_rows(table)[tag] for table in (now, before)))
     for name in sorted(set(score_names(now)) & set(score_names(before))):
-        columns = (pc.drop_null(table[f"{SCORE_PREFIX}{name}"]).to_numpy() for table in (now, before))
+        columns = (table[f"{SCORE_PREFIX}{name}"].drop_null().to_numpy() for table in (now, before))
         found[f"{SCORE_PREFIX}{name}"] = _kolmogorov_smirnov(*columns)
     return found
 
@@ -66,7 +65,7 @@ def _acceptance(table: pa.Table) -> float:
 def _total_variation(now: pa.ChunkedArray, before: pa.ChunkedArray) -> float:
     shares: list[dict[str, float]] = []
     for column in (now, before):
-        counts = pc.value_counts(column).to_pylist()
+        counts = column.value_counts().to_pylist()
         shares.append({str(entry["values"]): entry["counts"] / len(column) for entry in counts})
     names = shares[0].keys() | shares[1].keys()
     return 0.5 * sum(abs(shares[0].get(name, 0.0) - shares[1].get(name, 0.0)) for name in names)

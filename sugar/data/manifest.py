@@ -159,7 +159,7 @@ def balanced_rows(table: pa.Table, column: str, max_share: float, seed: int = 0)
     Raises:
         ValueError: max_share is not in (0, 1], or there are too few values to reach it.
     """
-    from pandas.util import hash_array
+    from pandas.core.util.hashing import hash_array
 
     if not 0 < max_share <= 1:
         raise ValueError(f"max_share must be in (0, 1], got {max_share}")

@@ -30,7 +30,9 @@ def check_datasets(
         baseline: git revision whose version (DVC) the drift is measured from; None: it is not looked at.
     """
     (output / VERDICT).unlink(missing_ok=True)
-    before = {name: previous_manifest(folder, baseline) if baseline else None for name, folder in datasets.items()}
+    before = {
+        name: previous_manifest(folder, baseline) if baseline else None for name, folder in datasets.items()
+    }
     results = {
         name: run_gate(folder, bounds[name], output / name, before[name]) for name, folder in datasets.items()
     }
