@@ -191,6 +191,7 @@ class SugarPipeline(DiffusionPipeline):
 
     def encode_identities(self, identities_RGBA: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """DINO and CLIP tokens `[B, L, E]` of cut-out subjects, uint8 `[h, w, 4]` each."""
+        self._onto_device(self.clip)  # its vision tower alone is called
         return (
             dino_tokens(self.dino, identity_canvases(identities_RGBA, image_size_px(self.dino))),
             clip_tokens(self.clip, identity_canvases(identities_RGBA, image_size_px(self.clip))),

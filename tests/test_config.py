@@ -68,6 +68,8 @@ def test_numbers_in_every_notation(params_file: Path, text: str, value: float):
     [
         ("sampling.num_steps=0", "sampling.num_steps must be >= 1, got 0"),
         ("sampling.num_steps=3.0", "sampling.num_steps must be a whole number, got 3.0"),
+        ("sampling.guidance.interval=[0.6,0.2]", "sampling.guidance.interval must be [start, stop]"),
+        ("sampling.guidance.batch_branches=two", "sampling.guidance.batch_branches must be"),
         ("sampling.drop_until=1.5", "sampling.drop_until must be <= 1.0, got 1.5"),
         ("sampling.num_step=3", "unknown key sampling.num_step, did you mean num_steps?"),
         ("trainng.x=1", "unknown key trainng, did you mean training?"),

@@ -122,6 +122,68 @@ def test_save_and_load_keeps_every_bit_of_the_weights(pipeline, tmp_path):
     assert np.array_equal(frames, loaded(**options).frames)
 
 
+def test_a_hub_id_is_loaded_from_the_hubs_cache(pipeline, tmp_path):
+    """The layout that `huggingface_hub` leaves after a download."""
+    repository = tmp_path / "models--me--my-dog"
+    pipeline.save_pretrained(repository / "snapshots" / "0123abc")
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("0123abc")
+    loaded = SugarPipeline.from_pretrained("me/my-dog", cache_dir=tmp_path, local_files_only=True)
+    weight = "transformer_blocks.0.attn1.to_q.weight"
+    assert torch.equal(loaded.transformer.state_dict()[weight], pipeline.transformer.state_dict()[weight])
+
+
+def test_vae_slicing_and_tiling(pipeline):
+    options = {
+        "prompt": PROMPTS,
+        "identity": RED,
+        "num_inference_steps": 1,
+        "seed": 3,
+        "output_type": "uint8",
+    }
+    plain = pipeline(**options).frames
+    pipeline.vae.enable_slicing()
+    sliced = pipeline(**options).frames
+    pipeline.vae.disable_slicing()
+    share = {"tile_overlap_factor_height": 0.25, "tile_overlap_factor_width": 0.25}
+    pipeline.vae.enable_tiling(tile_sample_min_height=32, tile_sample_min_width=32, **share)
+    tiled = pipeline(**options).frames
+    pipeline.vae.disable_tiling()
+    assert np.abs(sliced.astype(int) - plain).max() <= 1
+    assert tiled.shape == plain.shape
+    # A tile sees less around it, and its group norms other statistics.
+    assert np.abs(tiled.astype(int) - plain).mean() < 24
+
+
+def test_offload_hooks_bring_every_network_over_in_time(pipeline):
+    """`enable_model_cpu_offload` wants an accelerator: here its hooks are put on by hand, on the CPU."""
+    from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
+
+    options = {"prompt": "a cat", "identity": RED, "num_inference_steps": 1, "seed": 3, "output_type": "pt"}
+    plain = pipeline(**options).frames
+    brought = []
+
+    class Bring(ModelHook):
+        def __init__(self, name):
+            self.name = name
+
+        def pre_forward(self, module, *args, **kwargs):
+            brought.append(self.name)
+            return args, kwargs
+
+    names = pipeline.model_cpu_offload_seq.split("->")
+    for name in names:
+        add_hook_to_module(getattr(pipeline, name), Bring(name))
+    try:
+        hooked = pipeline(**options).frames
+    finally:
+        for name in names:
+            remove_hook_from_module(getattr(pipeline, name))
+    assert set(brought) == set(names)
+    assert brought.index("transformer") < brought.index("vae")
+    torch.testing.assert_close(hooked, plain)
+
+
 def test_the_subject_is_cut_out_of_a_photo(pipeline):
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8))
     options = {"prompt": "a cat", "noun": "cat", **FAST}

@@ -308,6 +308,19 @@ class Steps(Section):
     steps: Count
 
 
+class GuidanceOptions(Section):
+    interval: Annotated[tuple[Share, Share], BeforeValidator(_as_tuple)]
+    dynamic: bool
+    rescale: Share
+    batch_branches: Literal["auto", "all", "one"]
+
+    @model_validator(mode="after")
+    def _interval_is_ordered(self) -> GuidanceOptions:
+        if self.interval[0] > self.interval[1]:
+            raise ValueError(f"interval must be [start, stop] with start <= stop, got {list(self.interval)}")
+        return self
+
+
 class Sampling(Section):
     scheduler: Literal["ddim", "dpm"]
     num_steps: Count
@@ -317,6 +330,7 @@ class Sampling(Section):
     drop: Literal["dino", "clip", "both", "none"]
     drop_until: Share
     negative_prompt: str
+    guidance: GuidanceOptions
     batch_size: Count
     precision: Literal["fp32", "bf16"]
 

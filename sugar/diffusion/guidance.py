@@ -69,8 +69,8 @@ class Guidance:
         negative: whether a negative prompt stands in for the missing text.
         interval: the part of the steps, as fractions, in which guidance acts; outside it the conditional
             prediction is used alone.
-        dynamic: let both scales rise along CogVideoX's cosine, `1 + (s - 1) * (1 - cos(pi * p^5)) / 2`
-            with p the part of the steps that is done.
+        dynamic: let both scales rise along CogVideoX's cosine, `1 + s * (1 - cos(pi * p^5)) / 2` with p the
+            part of the steps that is done (`DynamicCFG` of its `sgm/modules/diffusionmodules/guiders.py`).
         rescale: share of the conditional prediction's standard deviation to restore, 0 to 1.
 
     Source: SUGAR section 3.2 "Improved Sampling"; the options from CogVideoX and diffusers.
@@ -101,7 +101,7 @@ class Guidance:
         if not self.dynamic:
             return self.image_scale, self.text_scale
         rise = (1.0 - math.cos(math.pi * done**5)) / 2.0
-        return 1.0 + (self.image_scale - 1.0) * rise, 1.0 + (self.text_scale - 1.0) * rise
+        return 1.0 + self.image_scale * rise, 1.0 + self.text_scale * rise
 
 
 def branch_weights(

@@ -45,6 +45,7 @@ def _opened(folder: Path, sampling: Mapping[str, Any], size: Mapping[str, int], 
 
     pipeline = load_pipeline(folder, device, sampling["precision"])
     pipeline.set_progress_bar_config(disable=True)
+    guidance = sampling["guidance"]
 
     def generate(pairs: Sequence[Pair], image_scale: float) -> np.ndarray:
         from PIL import Image
@@ -60,6 +61,10 @@ def _opened(folder: Path, sampling: Mapping[str, Any], size: Mapping[str, int], 
             order=sampling["order"],
             drop=sampling["drop"],
             drop_until=sampling["drop_until"],
+            guidance_interval=tuple(guidance["interval"]),
+            dynamic_guidance=guidance["dynamic"],
+            guidance_rescale=guidance["rescale"],
+            batch_branches=guidance["batch_branches"],
             scheduler=sampling["scheduler"],
             negative_prompt=sampling["negative_prompt"],
             output_type="uint8",

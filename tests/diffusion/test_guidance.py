@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -107,11 +109,14 @@ def test_scales_outside_the_interval_are_one():
     assert got == [(1.0, 1.0)] * 2 + [(4.0, 7.5)] * 4 + [(1.0, 1.0)] * 4
 
 
-def test_dynamic_scales_rise_from_one_to_the_scale():
+def test_dynamic_scales_rise_as_in_cogvideox():
     got = [Guidance(dynamic=True).scales_at(step, 1000) for step in range(1000)]
     assert got[0] == (1.0, 1.0)
     assert got == sorted(got)
-    assert got[-1] == pytest.approx((4.0, 7.5), abs=1e-3)
+    assert got[-1] == pytest.approx((5.0, 8.5), abs=1e-3)
+    assert got[800] == pytest.approx(
+        (1 + 4.0 * (1 - math.cos(math.pi * 0.8**5)) / 2, 1 + 7.5 * (1 - math.cos(math.pi * 0.8**5)) / 2)
+    )
 
 
 def test_rescaled_guidance_has_the_conditional_spread():
