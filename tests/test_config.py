@@ -90,7 +90,7 @@ def test_numbers_in_every_notation(params_file: Path, text: str, value: float):
         ("networks.device=tpu", "networks.device must match"),
         ("video.num_frames=8", "video.num_frames must be 4n + 1 (CogVideoX's VAE), got 8"),
         ("video.height_px=63", "video.height_px must be a multiple of 2, got 63"),
-        ("source.kind=folder", "source.folder must be a path when kind is folder, got null"),
+        ("source.kind=folder", "source.folder must be a path or address when kind is folder, got null"),
         ("networks.segmentation.kind=grounded_sam", "networks.segmentation.detector must be a folder"),
         ("ingest.min_mask_area=0.95", "ingest.min_mask_area must be below max_mask_area (0.9), got 0.95"),
         ("strategy.name=custom", "strategy.custom must be a list of phases when name is"),
