@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 sys.path.insert(0, str(Path(__file__).parent))
-from models import random_batch, sugar_transformer
+from small_models import random_batch, sugar_transformer
 
 from sugar.model.denoiser import BranchDenoiser, Tokens
 

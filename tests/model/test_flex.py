@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 sys.path.insert(0, str(Path(__file__).parent))
-from models import random_batch, sugar_transformer
+from small_models import random_batch, sugar_transformer
 
 from sugar.model.attention import DESIGNS, AttentionDesign, attention_plan, dense_mask
 from sugar.model.flex import block_mask, flex_selective_attention

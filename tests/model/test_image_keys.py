@@ -9,7 +9,7 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from models import random_batch, sugar_transformer
+from small_models import random_batch, sugar_transformer
 
 from sugar.model.attention import DESIGNS, IMAGE_GROUPS
 

@@ -11,7 +11,7 @@ import torch
 from torch.testing import assert_close
 
 sys.path.insert(0, str(Path(__file__).parent))
-from models import CLIP_DIM, DINO_DIM, VARIANTS, base_transformer, random_batch, sugar_transformer
+from small_models import CLIP_DIM, DINO_DIM, VARIANTS, base_transformer, random_batch, sugar_transformer
 
 from sugar.model.attention import DESIGNS, GROUPS, dense_mask
 from sugar.model.patches import unpatchify
