@@ -67,8 +67,10 @@ class SelectiveAttnProcessor:
         if self._attention_backend == AttentionBackendName.FLEX:
             from sugar.model.flex import flex_selective_attention
 
-            qkv_BNLK = (each.transpose(1, 2) for each in (query_BLNK, key_BLNK, value_BLNK))
-            out_BLNK = flex_selective_attention(*qkv_BNLK, plan).transpose(1, 2)
+            query_BNLK, key_BNLK, value_BNLK = (
+                each.transpose(1, 2) for each in (query_BLNK, key_BLNK, value_BLNK)
+            )
+            out_BLNK = flex_selective_attention(query_BNLK, key_BNLK, value_BNLK, plan).transpose(1, 2)
         else:
             out_BLNK = run_plan(query_BLNK, key_BLNK, value_BLNK, plan, self._attend, dim=1)
         out_BLD = attn.to_out[1](attn.to_out[0](out_BLNK.to(dtype).flatten(2)))

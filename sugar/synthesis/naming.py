@@ -68,11 +68,11 @@ class ClipNouns:
         parts = []
         for start in range(0, len(self.nouns), WORDS_IN_ONE_CALL):
             nouns = self.nouns[start : start + WORDS_IN_ONE_CALL]
-            means = sum(
+            features = [
                 clip_text_features(self.model, tokenizer, [template.format(noun) for noun in nouns])
                 for template in TEMPLATES
-            )
-            parts.append(torch.nn.functional.normalize(means, dim=-1))
+            ]
+            parts.append(torch.nn.functional.normalize(torch.stack(features).sum(dim=0), dim=-1))
         return torch.cat(parts)
 
 
