@@ -162,14 +162,17 @@ def test_an_ablation_is_trained_alike_and_stands_beside_the_default_model(chain)
     assert {f"compare/{name}/{key}" for name in ("design_a", "text_only")} <= set(ablation["evaluate"])
     assert ablation["evaluate"][key] == figures["evaluate"][key]
     page = (params.path("comparisons") / "design_a" / "report.html").read_text()
-    assert page.count("design_a, image scale 5") >= 3 and "loss of design_a, stage2" in page
+    assert (
+        page.count(f"design_a, image scale {params.evaluate.image_scales[0]:g}") >= 3
+        and "loss of design_a, stage2" in page
+    )
     assert "finetune design_a" in page and 'href="../../gate/index.html"' in page
     (head,) = [line for line in results_text(params, "design_a").splitlines() if line.startswith("score.")]
     assert head.split()[1:] == ["stage2", "design_a", "stage1", "text_only"]
     client = MlflowClient(tracking_uri=params.tracking_uri)
     (run,) = client.search_runs(
         [client.get_experiment_by_name("sugar").experiment_id],  # pyright: ignore[reportOptionalMemberAccess]
-        "attributes.run_name = 'evaluate design_a'",
+        "attributes.run_name = 'evaluate design_a' and attributes.status = 'FINISHED'",
     )
     assert run.data.tags["sugar.ablation"] == "design_a"
     assert f"evaluate/compare/design_a/{key}" in run.data.metrics

@@ -93,7 +93,7 @@ def test_settings_hold_what_a_stage_declares_and_a_change_reaches_only_those_who
     changed = load_params(file, overrides=["synthesize.filters.min_identity=0.123"])
     after = settings_of_stages(json.dumps(changed.as_dict()), "", "")
     assert [name for name in STAGES if before[name] != after[name]] == ["synthesize"]
-    assert set(json.loads(before["register"])) == {"paths", "tracking", "register"}
+    assert set(json.loads(before["register"])) == {"paths", "tracking", "shards", "register"}
 
 
 @pytest.mark.parametrize("config, profile, overrides", [("{}", "smoke", ""), ("[1]", "", ""), ("{", "", "")])

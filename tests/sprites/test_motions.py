@@ -66,9 +66,9 @@ def test_motions_go_where_they_say(subject: np.ndarray, place: np.ndarray, seed:
 def test_spin_shows_the_other_side(subject: np.ndarray) -> None:
     maps = motion_affines("spin", 9, 0)
     assert maps.shape == (9, 2, 3)
-    assert maps[0, 0, 0] == pytest.approx(1)
-    assert maps[4, 0, 0] == pytest.approx(-1)
-    assert maps[8, 0, 0] == pytest.approx(1)
+    assert abs(maps[0, 0, 0]) == pytest.approx(1)
+    assert abs(maps[4, 0, 0]) < 0.2
+    assert maps[8, 0, 0] == pytest.approx(-maps[0, 0, 0])
 
 
 def test_maps_are_in_sprite_coordinates() -> None:
@@ -76,8 +76,8 @@ def test_maps_are_in_sprite_coordinates() -> None:
     ground = np.array([0, 0, 1])
     assert np.abs(motion_affines("still", 9, 3) @ ground).max() < 1e-9
     heights = -(motion_affines("jump", 9, 3) @ ground)[:, 1]
-    assert heights[[0, 4, 8]] == pytest.approx([0, 0, 0], abs=1e-9)
-    assert heights[2] > 0.3
+    assert heights[[0, 8]] == pytest.approx([0, 0], abs=1e-9)
+    assert heights[4] > 0.3
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 9, 17])
