@@ -11,7 +11,6 @@ import argparse
 import resource
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -19,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from benchmarks.measure import median_seconds, print_table, write_results
+from benchmarks.measure import RESULTS, median_seconds, print_table, write_results
 from sugar.data.manifest import (
     COLUMNS,
     accepted_rows,
@@ -38,7 +37,6 @@ from sugar.metrics.dynamics import flow_strength
 from sugar.metrics.identity import identity_score
 
 CPU = torch.device("cpu")
-RESULTS = Path(__file__).parent / "results"
 Row = dict[str, Any]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -13,6 +14,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def step_arguments(description: str, batch: int) -> argparse.ArgumentParser:
+    """The options that the benchmarks of a training step share."""
+    from benchmarks.networks import SHAPES
+
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--shape", choices=SHAPES, default="sprites")
+    parser.add_argument("--designs", nargs="+", default=["b", "e"])
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--clock", choices=CLOCKS, default="wall")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    return parser
 
 
 def synchronise(device: torch.device) -> None:

@@ -6,13 +6,12 @@ python -m benchmarks.step [--device cuda] [--shape cogvideox-5b] [--batch 1] [--
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import CLOCKS, median_seconds, peak_mib, print_table, write_results
+from benchmarks.measure import median_seconds, peak_mib, print_table, step_arguments, write_results
 from benchmarks.networks import SHAPES, Shape, make_transformer, random_inputs, stock_twin
 
 
@@ -67,16 +66,9 @@ def measure(args: argparse.Namespace, design: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--shape", choices=SHAPES, default="sprites")
-    parser.add_argument("--designs", nargs="+", default=["b", "e"])
-    parser.add_argument("--batch", type=int, default=16)
+    parser = step_arguments(__doc__.splitlines()[0], batch=16)
     parser.add_argument("--bf16", action="store_true", help="bfloat16 on a CPU too")
     parser.add_argument("--checkpointing", action="store_true")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     rows = [measure(args, design) for design in args.designs]
     print_table(rows)

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import CogVideoXDDIMScheduler
 
-from benchmarks.measure import CLOCKS, median_seconds, peak_mib, print_table, write_results
+from benchmarks.measure import median_seconds, peak_mib, print_table, step_arguments, write_results
 from benchmarks.networks import SHAPES, Shape, make_transformer, random_inputs, stock_twin
 from sugar.training.batches import STREAMS, Batch
 from sugar.training.denoise import denoising_loss
@@ -128,15 +127,8 @@ def measure(args: argparse.Namespace, design: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--shape", choices=SHAPES, default="sprites")
-    parser.add_argument("--designs", nargs="+", default=["b", "e"])
-    parser.add_argument("--batch", type=int, default=4)
+    parser = step_arguments(__doc__.splitlines()[0], batch=4)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
     rows = [measure(args, design) for design in args.designs]
     print_table(rows)

@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tiny_networks import _clip_tokenizer, _t5_tokenizer
+from tiny_networks import _clip_tokenizer, _t5_tokenizer, tiny_vae
 
 
 def _seeded(make: Any) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return make()
+
+
+def _saved(make: Any, folder: Path) -> Path:
+    _seeded(make).save_pretrained(folder)
+    return folder
 
 
 def _t5() -> dict[str, Any]:
@@ -44,23 +49,10 @@ def _clip_text(projected: bool = False) -> Any:
 
 
 def make_cogvideox(folder: Path) -> Path:
-    from diffusers import (
-        AutoencoderKLCogVideoX,
-        CogVideoXDDIMScheduler,
-        CogVideoXImageToVideoPipeline,
-        CogVideoXTransformer3DModel,
-    )
+    from diffusers import CogVideoXDDIMScheduler, CogVideoXImageToVideoPipeline, CogVideoXTransformer3DModel
 
     def make() -> Any:
-        vae = AutoencoderKLCogVideoX(
-            down_block_types=("CogVideoXDownBlock3D",) * 4,
-            up_block_types=("CogVideoXUpBlock3D",) * 4,
-            block_out_channels=(8, 8, 8, 8),
-            latent_channels=4,
-            layers_per_block=1,
-            norm_num_groups=2,
-            temporal_compression_ratio=4,
-        )
+        vae = tiny_vae()
         transformer = CogVideoXTransformer3DModel(
             num_attention_heads=2,
             attention_head_dim=16,
@@ -78,8 +70,7 @@ def make_cogvideox(folder: Path) -> Path:
         scheduler = CogVideoXDDIMScheduler(prediction_type="v_prediction", timestep_spacing="trailing")
         return CogVideoXImageToVideoPipeline(vae=vae, transformer=transformer, scheduler=scheduler, **_t5())
 
-    _seeded(make).save_pretrained(folder)
-    return folder
+    return _saved(make, folder)
 
 
 def make_wan(folder: Path) -> Path:
@@ -113,8 +104,7 @@ def make_wan(folder: Path) -> Path:
         scheduler = FlowMatchEulerDiscreteScheduler(shift=5.0)
         return WanImageToVideoPipeline(vae=vae, transformer=transformer, scheduler=scheduler, **_t5())
 
-    _seeded(make).save_pretrained(folder)
-    return folder
+    return _saved(make, folder)
 
 
 def make_ltx(folder: Path) -> Path:
@@ -152,8 +142,7 @@ def make_ltx(folder: Path) -> Path:
         scheduler = FlowMatchEulerDiscreteScheduler()
         return LTXImageToVideoPipeline(vae=vae, transformer=transformer, scheduler=scheduler, **_t5())
 
-    _seeded(make).save_pretrained(folder)
-    return folder
+    return _saved(make, folder)
 
 
 def make_kontext(folder: Path) -> Path:
@@ -200,8 +189,7 @@ def make_kontext(folder: Path) -> Path:
             transformer=transformer,
         )
 
-    _seeded(make).save_pretrained(folder)
-    return folder
+    return _saved(make, folder)
 
 
 class PictureReader:
@@ -357,8 +345,7 @@ def _sdxl_parts(unet_channels: int) -> dict[str, Any]:
 def make_inpainting(folder: Path) -> Path:
     from diffusers import StableDiffusionXLInpaintPipeline
 
-    _seeded(lambda: StableDiffusionXLInpaintPipeline(**_sdxl_parts(9))).save_pretrained(folder)
-    return folder
+    return _saved(lambda: StableDiffusionXLInpaintPipeline(**_sdxl_parts(9)), folder)
 
 
 def make_adapted(folder: Path) -> tuple[Path, Path]:

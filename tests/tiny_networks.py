@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import string
 from pathlib import Path
+from typing import Any
 
 WORDS = (
     "a an the of in on with and is are cat dog bird fish car robot boat vase teapot candle backpack toy "
@@ -61,28 +62,28 @@ def _vision_settings() -> dict:
     }
 
 
-def make_base(folder: Path) -> None:
-    """A CogVideoXPipeline folder: vae, text_encoder, tokenizer, transformer, scheduler."""
-    from diffusers import (
-        AutoencoderKLCogVideoX,
-        CogVideoXDDIMScheduler,
-        CogVideoXPipeline,
-        CogVideoXTransformer3DModel,
-    )
-    from transformers import T5Config, T5EncoderModel
+def tiny_vae(**sizes: int) -> Any:
+    """An untrained VAE of CogVideoX's class and strides."""
+    from diffusers import AutoencoderKLCogVideoX
 
-    tokenizer = _t5_tokenizer()
-    vae = AutoencoderKLCogVideoX(
+    return AutoencoderKLCogVideoX(
         down_block_types=("CogVideoXDownBlock3D",) * 4,
         up_block_types=("CogVideoXUpBlock3D",) * 4,
         block_out_channels=(8, 8, 8, 8),
         latent_channels=4,
         layers_per_block=1,
         norm_num_groups=2,
-        temporal_compression_ratio=4,
-        sample_height=64,
-        sample_width=64,
+        **sizes,
     )
+
+
+def make_base(folder: Path) -> None:
+    """A CogVideoXPipeline folder: vae, text_encoder, tokenizer, transformer, scheduler."""
+    from diffusers import CogVideoXDDIMScheduler, CogVideoXPipeline, CogVideoXTransformer3DModel
+    from transformers import T5Config, T5EncoderModel
+
+    tokenizer = _t5_tokenizer()
+    vae = tiny_vae(sample_height=64, sample_width=64)
     text_encoder = T5EncoderModel(
         T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
     )

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from diffusers import AutoencoderKLCogVideoX
+from tiny_networks import tiny_vae
 
 from sugar.model.decoder import LatentSizeSpatialNorm, modulate_at_latent_size
 
@@ -12,16 +13,7 @@ from sugar.model.decoder import LatentSizeSpatialNorm, modulate_at_latent_size
 @pytest.fixture(scope="module")
 def vae() -> AutoencoderKLCogVideoX:
     torch.manual_seed(0)
-    return AutoencoderKLCogVideoX(
-        down_block_types=("CogVideoXDownBlock3D",) * 4,
-        up_block_types=("CogVideoXUpBlock3D",) * 4,
-        block_out_channels=(8, 8, 8, 8),
-        latent_channels=4,
-        layers_per_block=1,
-        norm_num_groups=2,
-        sample_height=32,
-        sample_width=32,
-    )
+    return tiny_vae(sample_height=32, sample_width=32)
 
 
 @pytest.mark.parametrize("latent_frames", [1, 2, 3, 5])
