@@ -33,7 +33,7 @@ def source_dataset(folder: Path | str, subjects: Iterable[Subject], skips: Skips
     """Write the subjects, and what was skipped to `rejections.json` beside them; returns the counts.
 
     Args:
-        subjects: of `sprite_subjects` or `folder_subjects`.
+        subjects: of `sprite_subjects` or `photo_subjects`.
         skips: what the latter's `on_skip` fills while it is read.
     """
     table = write_subjects(folder, subjects, SUBJECTS_PER_SHARD)

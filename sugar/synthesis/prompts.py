@@ -4,7 +4,7 @@ The sentences are made of Sprite World's phrases for styles, places and motions,
 that world knows them; the noun may be any noun.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -54,6 +54,14 @@ class Prompt(NamedTuple):
     writer: str = "grammar"
 
 
+def check_request(category: str, known: Collection[str], real_motion_share: float) -> None:
+    """Raise ValueError for a category that is not known or a share outside of [0, 1]."""
+    if category not in known:
+        raise ValueError(f"category must be one of {', '.join(known)}, got {category!r}")
+    if not 0 <= real_motion_share <= 1:
+        raise ValueError(f"real_motion_share must be in [0, 1], got {real_motion_share}")
+
+
 def make_prompt(
     noun: str, category: str, seed: int, *, real_motion_share: float = REAL_MOTION_SHARE
 ) -> Prompt:
@@ -68,10 +76,7 @@ def make_prompt(
     Raises:
         ValueError: unknown category, empty noun, or a share out of range.
     """
-    if category not in MOTIONS_OF_CATEGORY:
-        raise ValueError(f"category must be one of {', '.join(MOTIONS_OF_CATEGORY)}, got {category!r}")
-    if not 0 <= real_motion_share <= 1:
-        raise ValueError(f"real_motion_share must be in [0, 1], got {real_motion_share}")
+    check_request(category, MOTIONS_OF_CATEGORY, real_motion_share)
     u = np.random.default_rng(seed).random(10).tolist()
     moves = u[0] < real_motion_share
     style = pick([name for name in STYLES if name != AS_IS], u[1])

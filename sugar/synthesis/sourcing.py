@@ -3,7 +3,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from sugar.data.subjects import Subject
 from sugar.data.tables import file_key
 from sugar.sprites import NOUNS, TRAIN_SEEDS, draw_identity, draw_subject
 from sugar.synthesis.duplicates import FeatureIndex, HashIndex, perceptual_hash
-from sugar.synthesis.places import OnSkip, Photo, list_photos
+from sugar.synthesis.places import OnSkip, Photo
 
 MAX_SIDE_PX = 768
 """Longer side at which a photo is kept: no later stage looks closer."""
@@ -71,21 +70,6 @@ def sprite_subjects(num: int, seed: int, size_px: int = 64) -> Iterator[Subject]
             source_digest=sha256_bytes(f"{identity}".encode()),
             seed=identity.seed,
         )
-
-
-def folder_subjects(
-    folder: Path | str,
-    rules: PhotoRules = PhotoRules(),
-    *,
-    seed: int = 0,
-    name: Name | None = None,
-    features: Features | None = None,
-    on_skip: OnSkip | None = None,
-) -> Iterator[Subject]:
-    """`photo_subjects` of `list_photos`; what is wrong with the folder or its table is said at once."""
-    return photo_subjects(
-        list_photos(folder), str(folder), rules, seed=seed, name=name, features=features, on_skip=on_skip
-    )
 
 
 def photo_subjects(

@@ -8,7 +8,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sugar.synthesis.prompts import CAMERAS_WHEN_STILL, REAL_MOTION_SHARE, STILL, Prompt, pick, with_article
+from sugar.synthesis.prompts import (
+    CAMERAS_WHEN_STILL,
+    REAL_MOTION_SHARE,
+    STILL,
+    Prompt,
+    check_request,
+    pick,
+    with_article,
+)
 
 STYLES: Mapping[str, tuple[str, ...]] = {
     "oil painting": ("an oil painting of {}", "{} painted in oil"),
@@ -134,10 +142,7 @@ def make_wide_prompt(
     Raises:
         ValueError: unknown category, empty noun, or a share out of range.
     """
-    if category not in MOTIONS:
-        raise ValueError(f"category must be one of {', '.join(MOTIONS)}, got {category!r}")
-    if not 0 <= real_motion_share <= 1:
-        raise ValueError(f"real_motion_share must be in [0, 1], got {real_motion_share}")
+    check_request(category, MOTIONS, real_motion_share)
     if not (words := " ".join(noun.split())):
         raise ValueError(f"noun must contain a word, got {noun!r}")
     u = np.random.default_rng(seed).random(12).tolist()

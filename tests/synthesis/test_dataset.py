@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from photo_folders import folder_subjects
 
 from sugar.config import InputError
 from sugar.data.manifest import dataset_digest, read_manifest
@@ -18,7 +19,7 @@ from sugar.encoders.segmentation import NoSubject, Segmentation
 from sugar.sprites import NOUNS
 from sugar.synthesis.dataset import source_dataset, synthesize_dataset
 from sugar.synthesis.shard import SynthesisRecipe, portrait_of, synthesize_shard
-from sugar.synthesis.sourcing import PhotoRules, folder_subjects, sprite_subjects
+from sugar.synthesis.sourcing import PhotoRules, sprite_subjects
 from sugar.triplet import Triplet
 
 RECIPE = SynthesisRecipe(seed=1, fps=8, num_frames=5, height_px=32, width_px=32, prompts_per_subject=2)

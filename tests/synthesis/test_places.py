@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
+from photo_folders import folder_subjects
 
 from sugar.config import InputError
 from sugar.data.image_io import BadMedia, encode_png
@@ -20,7 +21,7 @@ from sugar.sprites import CATEGORIES
 from sugar.synthesis.duplicates import FeatureIndex, HashIndex, perceptual_hash
 from sugar.synthesis.nouns import read_vocabulary, vocabulary
 from sugar.synthesis.places import Photo, list_photos, open_place, table_photos, tar_photos
-from sugar.synthesis.sourcing import PhotoRules, folder_subjects, in_turn, photo_subjects
+from sugar.synthesis.sourcing import PhotoRules, in_turn, photo_subjects
 
 
 def picture(seed: int) -> np.ndarray:

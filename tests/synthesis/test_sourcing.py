@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+from photo_folders import folder_subjects
 from PIL import Image
 
 from sugar.config import InputError
@@ -12,7 +13,7 @@ from sugar.data.shard_pool import Skips
 from sugar.data.subjects import read_subjects
 from sugar.sprites import HELD_OUT_SEEDS, NOUNS
 from sugar.synthesis.dataset import source_dataset
-from sugar.synthesis.sourcing import PhotoRules, folder_subjects, sprite_subjects
+from sugar.synthesis.sourcing import PhotoRules, sprite_subjects
 
 
 def photo(seed: int, height: int = 40, width: int = 60, channels: int = 3) -> np.ndarray:
