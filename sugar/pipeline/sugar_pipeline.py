@@ -1,106 +1,36 @@
-"""`SugarPipeline`: from a picture, a noun and a prompt to a video, as a diffusers pipeline.
+"""The pipeline itself: its networks, and the call from pictures and sentences to frames.
 
 Legend: B clips, T frames, F latent frames, C channels, H W height and width, L tokens, E encoder width.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.utils import BaseOutput
 from PIL import Image
 from torch import Tensor
 
 from sugar.config import InputError
 from sugar.diffusion.guidance import Guidance, Order
 from sugar.diffusion.image_drop import Drop
-from sugar.diffusion.sampler import Scheduler, make_scheduler, sample
 from sugar.encoders.image import clip_tokens, dino_tokens, identity_canvases, load_clip, load_dino
 from sugar.encoders.preprocess import image_size_px
 from sugar.encoders.text import encode_text, load_text_encoder
 from sugar.encoders.vae import decode_latents, load_vae, num_latent_frames, spatial_ratio
 from sugar.model.decoder import modulate_at_latent_size
-from sugar.model.denoiser import BatchBranches, BranchDenoiser, Tokens
+from sugar.model.denoiser import BatchBranches, Tokens
 from sugar.model.transformer import SugarTransformer3DModel
+from sugar.pipeline.inputs import cut_outs, make_generators
+from sugar.pipeline.output import OUTPUT_TYPES, OutputType, SugarPipelineOutput, as_output
+from sugar.pipeline.sampling import Sampling, sample_latents
 
 if TYPE_CHECKING:
     from sugar.encoders.segmentation import Segmenter
-
-logger = logging.getLogger(__name__)
-
-OutputType = Literal["np", "uint8", "pil", "pt", "latent"]
-OUTPUT_TYPES: tuple[OutputType, ...] = ("np", "uint8", "pil", "pt", "latent")
-MIN_SUBJECT_SHARE = 0.005
-_NO_SUBJECT_ADVICE = "Show it larger, whole and before a plain background, or give a cut-out as identity"
-
-
-@dataclass
-class SugarPipelineOutput(BaseOutput):
-    """`frames` of B clips: what `output_type` says, see `SugarPipeline.__call__`."""
-
-    frames: Any
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample: the knobs of `params.yaml`'s `sampling` section.
-
-    Args:
-        num_steps: denoising steps.
-        guidance: scales and their options.
-        drop, drop_until: the image streams left out for the first part of the steps.
-        scheduler: "ddim", "dpm", or None for the pipeline's own.
-        batch_branches: "auto", "all" or "one" (`sugar.model.denoiser`).
-    """
-
-    num_steps: int = 50
-    guidance: Guidance = field(default_factory=Guidance)
-    drop: Drop = "dino"
-    drop_until: float = 0.2
-    scheduler: str | None = None
-    batch_branches: BatchBranches = "auto"
-
-
-def sample_latents(
-    transformer: SugarTransformer3DModel,
-    scheduler: Scheduler,
-    tokens: Tokens,
-    noise_BFCHW: Tensor,
-    sampling: Sampling,
-    *,
-    generators: list[torch.Generator] | None = None,
-    on_step_end: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
-) -> Tensor:
-    """Latents `[B, F, C, H, W]` in model space from noise and encoded conditions.
-
-    Args:
-        noise_BFCHW: Gaussian, on the transformer's device.
-        generators: one a clip, for a scheduler that adds noise.
-        on_step_end: see `sugar.diffusion.sampler.sample`.
-    """
-    if sampling.scheduler is not None:
-        scheduler = make_scheduler(scheduler, sampling.scheduler)
-    if transformer.is_cache_enabled:  # a cache of diffusers still holds the last clip
-        transformer._reset_stateful_cache()
-    return sample(
-        BranchDenoiser(transformer, tokens, sampling.batch_branches),
-        scheduler,
-        noise_BFCHW,
-        sampling.num_steps,
-        sampling.guidance,
-        drop=sampling.drop,
-        drop_until=sampling.drop_until,
-        reads_image=transformer.reads_image,
-        generators=generators,
-        on_step_end=on_step_end,
-    )
 
 
 class SugarPipeline(DiffusionPipeline):
@@ -318,7 +248,7 @@ class SugarPipeline(DiffusionPipeline):
         generators = make_generators(seed, generator, len(prompts))
         text = self.encode_prompts(prompts)
         negative = self.encode_prompts([negative_prompt]).expand_as(text) if guidance.negative else None
-        identities = self._identities(image, identity, noun, segmenter, len(prompts))
+        identities = cut_outs(image, identity, noun, segmenter, len(prompts))
         dino, clip = self.encode_identities(identities)
         expand = (len(prompts), -1, -1)
         tokens = Tokens(text, dino.expand(expand), clip.expand(expand), negative)
@@ -345,34 +275,6 @@ class SugarPipeline(DiffusionPipeline):
         return SugarPipelineOutput(frames=frames) if return_dict else (frames,)
 
     # Input
-
-    def _identities(
-        self,
-        image: Image.Image | Sequence[Image.Image] | None,
-        identity: Image.Image | Sequence[Image.Image] | None,
-        noun: str | Sequence[str],
-        segmenter: Segmenter | None,
-        num_clips: int,
-    ) -> list[np.ndarray]:
-        """Cut-outs, uint8 `[h, w, 4]`: as many as clips, or one for all."""
-        if (image is None) == (identity is None):
-            raise InputError(
-                "give a picture of the subject as either image or identity (a cut-out with alpha)"
-            )
-        if identity is not None:
-            return [alpha_cut_out(picture) for picture in _one_or_each("identity", identity, num_clips)]
-        pictures = _one_or_each("image", image, num_clips)
-        nouns = [noun] * len(pictures) if isinstance(noun, str) else list(noun)
-        if len(nouns) != len(pictures) or not all(name.strip() for name in nouns):
-            raise InputError(
-                f"noun must name the subject of each of the {len(pictures)} pictures, got {noun!r}"
-            )
-        if segmenter is None:
-            from sugar.encoders.segmentation import GrabCutSegmenter
-
-            logger.info("no segmenter given: finding the subject with GrabCut")
-            segmenter = GrabCutSegmenter()
-        return [find_subject(picture, name, segmenter) for picture, name in zip(pictures, nouns, strict=True)]
 
     def _video_size(
         self, num_frames: int | None, height: int | None, width: int | None
@@ -401,85 +303,3 @@ class SugarPipeline(DiffusionPipeline):
         hook = getattr(module, "_hf_hook", None)
         if hook is not None:
             hook.pre_forward(module)
-
-
-def _one_or_each(name: str, pictures: Any, num_clips: int) -> list[Image.Image]:
-    listed = [pictures] if isinstance(pictures, Image.Image) else list(pictures)
-    wrong = [type(picture).__name__ for picture in listed if not isinstance(picture, Image.Image)]
-    if wrong:
-        raise InputError(f"{name} must be a PIL image or a list of them, got {wrong[0]}")
-    if len(listed) not in (1, num_clips):
-        raise InputError(
-            f"{name}: give one picture or one for each of the {num_clips} prompts, got {len(listed)}"
-        )
-    return listed
-
-
-def alpha_cut_out(picture: Image.Image) -> np.ndarray:
-    """A cut-out's pixels, uint8 `[h, w, 4]`.
-
-    Raises:
-        InputError: a picture without an alpha channel, or one that shows nothing.
-    """
-    if "A" not in picture.getbands():
-        raise InputError(f"identity must have an alpha channel, got a picture of mode {picture.mode}")
-    pixels_HWC = np.asarray(picture.convert("RGBA"))
-    if not pixels_HWC[..., 3].any():
-        raise InputError("identity is transparent everywhere: there is no subject in it")
-    return pixels_HWC
-
-
-def find_subject(picture: Image.Image, noun: str, segmenter: Segmenter) -> np.ndarray:
-    """The cut-out of a picture's subject, uint8 `[h, w, 4]`.
-
-    Raises:
-        InputError: the segmenter finds none, or less of it than half a percent of the picture.
-    """
-    from sugar.encoders.segmentation import NoSubject, cut_out
-
-    image_HWC = np.asarray(picture.convert("RGB"))
-    try:
-        mask_HW = segmenter(image_HWC, noun).mask
-    except NoSubject as error:
-        raise InputError(f"no {noun} found in the picture: {error}. {_NO_SUBJECT_ADVICE}") from error
-    share = float((mask_HW > 127).mean())
-    if share < MIN_SUBJECT_SHARE:
-        raise InputError(f"no {noun} found in the picture: {share:.1%} of it. {_NO_SUBJECT_ADVICE}")
-    return cut_out(image_HWC, mask_HW)
-
-
-def make_generators(
-    seed: int | Sequence[int] | None,
-    generator: torch.Generator | Sequence[torch.Generator] | None,
-    num_clips: int,
-) -> list[torch.Generator]:
-    """One CPU generator a clip: from one a clip, from a seed (clip i takes `seed + i`), or from nothing.
-
-    Raises:
-        InputError: both are given, or their number is not that of the clips.
-    """
-    if seed is not None and generator is not None:
-        raise InputError("give either seed or generator, not both")
-    if generator is not None:
-        generators = [generator] if isinstance(generator, torch.Generator) else list(generator)
-        if len(generators) != num_clips:
-            raise InputError(f"{num_clips} clips need as many generators, got {len(generators)}")
-        return generators
-    if seed is None:
-        seed = int(torch.randint(2**31, ()).item())
-    seeds = [seed + i for i in range(num_clips)] if isinstance(seed, int) else list(seed)
-    if len(seeds) != num_clips:
-        raise InputError(f"{num_clips} clips need as many seeds, got {len(seeds)}")
-    return [torch.Generator().manual_seed(value) for value in seeds]
-
-
-def as_output(frames_BTHWC: Tensor, output_type: OutputType) -> Any:
-    """uint8 frames in the form of `output_type` (see `SugarPipeline.__call__`)."""
-    if output_type == "pt":
-        return frames_BTHWC.permute(0, 1, 4, 2, 3).float() / 255.0
-    frames = frames_BTHWC.cpu().numpy()
-    if output_type == "uint8":
-        return frames
-    if output_type == "np":
-        return frames.astype(np.float32) / 255.0
-    return [[Image.fromarray(frame) for frame in clip] for clip in frames]
