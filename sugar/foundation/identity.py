@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from sugar.encoders.features import dino_features
 from sugar.encoders.preprocess import normalise, to_pixels
+from sugar.foundation.augment import blur_some, jitter
 from sugar.foundation.loop import LoopSettings, plain_attention, train_network
 from sugar.foundation.pools import NOUN_NAMES, Pool, identity_at
 from sugar.sprites.identity import PATTERNS
@@ -74,16 +75,6 @@ def reading_loss(read_NA: torch.Tensor, wanted_NA: torch.Tensor) -> torch.Tensor
     )
 
 
-def blur_some(pixels_BCHW: torch.Tensor, seed: int) -> torch.Tensor:
-    """A random half of the pictures, blurred to a random degree: identity is more than sharp edges."""
-    generator = torch.Generator().manual_seed(seed)
-    strength_B = torch.rand(len(pixels_BCHW), generator=generator).sub_(0.5).clamp_min_(0).mul_(2)
-    blurred = F.interpolate(
-        F.avg_pool2d(pixels_BCHW, 4), scale_factor=4, mode="bilinear", align_corners=False
-    )
-    return torch.lerp(pixels_BCHW, blurred, strength_B[:, None, None, None])
-
-
 class _WithReader(torch.nn.Module):
     def __init__(self, dino: Any) -> None:
         super().__init__()
@@ -102,7 +93,10 @@ def train_dino(
     temperature: float = 0.1,
     report: Report = None,
 ) -> tuple[Any, dict[str, float]]:
-    """Identity-contrastive `Dinov2Model`: a scene and a cut-out a subject; half of a batch has few nouns."""
+    """Identity-contrastive `Dinov2Model`: a scene and a cut-out a subject; half of a batch has few nouns.
+
+    Both views of a subject are mirrored or neither is; moves, zooms and blur are each picture's own.
+    """
     torch.manual_seed(seed)
     module = _WithReader(build_dino(image_size=pool.frames.shape[2], **shape))
     num, num_views = pool.frames.shape[:2]
@@ -128,7 +122,10 @@ def train_dino(
 
     def loss(drawn: tuple[torch.Tensor, torch.Tensor], step: int) -> dict[str, torch.Tensor]:
         frames_VBHWC, wanted_BA = drawn
-        pixels = blur_some(to_pixels(frames_VBHWC.flatten(0, 1), "cpu"), seed * 1_000_003 + step)
+        step_seed = seed * 1_000_003 + step
+        mirrored_B = torch.rand(len(wanted_BA), generator=torch.Generator().manual_seed(step_seed)) < 0.5
+        pixels = to_pixels(frames_VBHWC.flatten(0, 1), "cpu")
+        pixels = blur_some(jitter(pixels, step_seed, mirrored_B.repeat(len(frames_VBHWC))), step_seed)
         features = module.dino(pixel_values=normalise(pixels, module.dino)).last_hidden_state[:, 0]
         who = identity_loss(features.unflatten(0, frames_VBHWC.shape[:2]), temperature)
         what = reading_loss(module.reader(features), wanted_BA.repeat(len(frames_VBHWC), 1))

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from sugar.encoders.features import clip_image_features, clip_text_features, evenly_spaced
 from sugar.encoders.preprocess import normalise, to_pixels
+from sugar.foundation.augment import jitter
 from sugar.foundation.loop import LoopSettings, plain_attention, train_network
 from sugar.foundation.pools import (
     BACKGROUND_NAMES,
@@ -185,6 +186,24 @@ def text_ids(tokenizer: Any) -> dict[str, int]:
     }
 
 
+def _clips_of(pool: Pool, rows: np.ndarray, num_frames: int) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
+    """Frames uint8 [B, T, H, W, 3] of a clip pool, evenly spaced, and their tags [B]."""
+    kept = evenly_spaced(pool.frames.shape[1], num_frames)
+    frames = np.stack([pool.frames[row][kept] for row in rows])
+    return torch.from_numpy(frames), {kind: values[rows] for kind, values in pool.tags.items()}
+
+
+def _scenes_of(
+    pool: Pool, rows: np.ndarray, rng: np.random.Generator
+) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
+    """One scene uint8 [B, 1, H, W, 3] an identity (every second view is one), tags [B]; of any motion."""
+    views = rng.integers(pool.frames.shape[1] // 2, size=len(rows)) * 2 + 1
+    frames = np.stack([pool.frames[row, view] for row, view in zip(rows, views, strict=True)])
+    tags = {kind: values[rows, views] for kind, values in pool.tags.items()}
+    motions = rng.integers(len(MOTION_NAMES), size=len(rows))
+    return torch.from_numpy(frames)[:, None], {**tags, "motion": motions}
+
+
 def train_matching(
     model: Any,
     tokenizer: Any,
@@ -196,24 +215,20 @@ def train_matching(
     checkpoint: Path,
     report: Report = None,
 ) -> dict[str, float]:
-    """Train a `CLIPModel` on random frames or an `XCLIPModel` on clips, captions drawn anew."""
+    """Train a `CLIPModel` on scenes of an identity pool, or an `XCLIPModel` on clips; captions drawn anew."""
     video = model.config.model_type == "xclip"
-    num, num_frames = pool.frames.shape[:2]
+    num_frames = model.config.vision_config.num_frames if video else 1
     plain_texts, places = attribute_texts(with_motion=video)
 
     def draw(step: int) -> tuple[torch.Tensor, Any, torch.Tensor, dict[str, np.ndarray]]:
-        rows = pick(step, seed, num, batch)
+        rows = pick(step, seed, len(pool.frames), batch)
         rng = np.random.default_rng([seed, step, 7])
-        tags = {k: v[rows] for k, v in pool.tags.items()}
+        frames, tags = _clips_of(pool, rows, num_frames) if video else _scenes_of(pool, rows, rng)
         written = [
             partial_caption({k: int(v[i]) for k, v in tags.items()}, int(rng.integers(2**31)), video)
             for i in range(batch)
         ]
-        if video:
-            kept = evenly_spaced(num_frames, model.config.vision_config.num_frames)
-            frames = np.stack([pool.frames[r][kept] for r in rows])
-        else:
-            frames = np.stack([pool.frames[r][int(rng.integers(num_frames))] for r in rows])[:, None]
+        if not video:
             written = [(text, {k: v for k, v in named.items() if k != "motion"}) for text, named in written]
         text = tokenizer(
             [w[0] for w in written] + plain_texts,
@@ -228,9 +243,16 @@ def train_matching(
         drawn: tuple[torch.Tensor, Any, torch.Tensor, dict[str, np.ndarray]], step: int
     ) -> dict[str, torch.Tensor]:
         frames, text, fits, tags = drawn
-        pixels = normalise(to_pixels(frames.flatten(0, 1), "cpu"), model)
+        step_seed = seed * 1_000_003 + step
+        mirrored_B = torch.rand(batch, generator=torch.Generator().manual_seed(step_seed)) < 0.5
+        moved = jitter(
+            to_pixels(frames.flatten(0, 1), "cpu").unflatten(0, (batch, num_frames)).flatten(1, 2),
+            step_seed,
+            None if video else mirrored_B,
+        )
+        pixels = normalise(moved.unflatten(1, (num_frames, 3)).flatten(0, 1), model)
         if video:
-            pixels = pixels.unflatten(0, frames.shape[:2])
+            pixels = pixels.unflatten(0, (batch, num_frames))
         output = model(pixel_values=pixels, input_ids=text.input_ids, attention_mask=text.attention_mask)
         logits_TI = output.logits_per_text.float()
         captions = matching_loss(logits_TI[:batch], fits)

@@ -166,7 +166,7 @@ def _matching(context: _Context, name: str) -> dict[str, float]:
         model,
         tokenizer,
         context.settings(name),
-        context.clip_pool(False),
+        context.clip_pool(False) if name == "video_text" else context.identity_pool(False),
         batch=options.batch,
         seed=seed,
         checkpoint=context.checkpoint(name),
