@@ -237,7 +237,7 @@ def train_matching(
             max_length=32,
             return_tensors="pt",
         )
-        return torch.from_numpy(frames), text, matches([w[1] for w in written], tags), tags
+        return frames, text, matches([w[1] for w in written], tags), tags
 
     def loss(
         drawn: tuple[torch.Tensor, Any, torch.Tensor, dict[str, np.ndarray]], step: int

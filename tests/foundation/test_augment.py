@@ -14,7 +14,7 @@ def test_jitter_is_a_function_of_its_seed_and_keeps_the_range():
     assert torch.equal(once, again)
     assert not torch.equal(once, other)
     assert once.shape == given.shape
-    assert 0 <= once.min() and once.max() <= 255
+    assert once.min() >= 0 and once.max() <= 255
 
 
 def test_only_the_pictures_asked_for_are_mirrored():
