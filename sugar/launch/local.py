@@ -92,6 +92,8 @@ class _Group:
             raise InputError(self._refused)
         if self._preempted is not None:
             raise Preempted(self._preempted)
+        if code != 0 and stop.asked:  # before the ranks could listen: nothing is lost
+            raise Preempted(max([0, *self._store.steps()]))
         if code != 0:
             raise RuntimeError(f"{self._job.phase}: the torchrun group ended with code {code}")
         return json.loads((Path(self._job.output) / COMPLETION).read_text())["metrics"]

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -15,9 +16,10 @@ import pytest
 import torch
 
 from sugar.config import InputError
+from sugar.launch import local
 from sugar.launch.local import _complete_lines, event_writer, run_training
 from sugar.training.checkpoint import read_weights
-from sugar.training.signals import Preempted
+from sugar.training.signals import EXIT_START_AGAIN, Preempted
 
 _FIXTURES = importlib.util.spec_from_file_location(
     "training_fixtures", Path(__file__).parents[1] / "training" / "conftest.py"
@@ -56,6 +58,15 @@ def test_lines_are_followed_while_they_are_written(tmp_path) -> None:
             rest.write(": 2}\n")
         write({"step": 3})
         assert list(_complete_lines(events)) == [{"step": 2}, {"step": 3}]
+
+
+def test_sigterm_before_the_ranks_listen_asks_to_be_started_again_too(make_job, monkeypatch) -> None:
+    asleep = [sys.executable, "-S", "-c", "import time; print('up', flush=True); time.sleep(60)"]
+    monkeypatch.setattr(local._Group, "_command", lambda self: asleep)
+    monkeypatch.setattr(local._Group, "_follow", lambda self, events: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Preempted) as stopped:
+        run_training(make_job(num_processes=2), 2)
+    assert (stopped.value.code, stopped.value.step) == (EXIT_START_AGAIN, 0)
 
 
 @pytest.mark.slow
