@@ -75,8 +75,8 @@ def remove_file(path: Path | str) -> None:
 
 
 def remove_temporaries(folder: Path | str) -> int:
-    """Remove what killed writers left in `folder`; only for its single writer. Returns how many."""
-    left = [p for p in Path(folder).glob(".*.tmp-*") if _TEMPORARY.fullmatch(p.name)]
+    """Remove what killed writers left in `folder` and below; only for its single writer. Returns how many."""
+    left = [p for p in Path(folder).rglob(".*.tmp-*") if _TEMPORARY.fullmatch(p.name)]
     for path in left:
         path.unlink(missing_ok=True)
     return len(left)

@@ -131,6 +131,8 @@ def read_table(path: Path, schema_version: int, columns: Mapping[str, pa.DataTyp
         raise InputError(f"{path}: no such file")
     try:
         table = pq.read_table(path, memory_map=True)
+        # Damage inside a page goes unnoticed until somebody reads the value: text that is no UTF-8, say.
+        table.validate(full=True)
         found = table.column_names
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error

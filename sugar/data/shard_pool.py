@@ -24,7 +24,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from sugar.data.atomic import remove_file, sha256_bytes
+from sugar.data.atomic import remove_file, remove_temporaries, sha256_bytes
 from sugar.data.shard_driver import GroupDone, ShardGroup, current_driver
 from sugar.data.shards import is_complete, read_record, record_path, shard_name, write_shard
 from sugar.triplet import Triplet
@@ -131,6 +131,7 @@ def run_shards(
         _remove_beyond(folder, len(inputs_digests))
     if todo and callable(driver):
         driver(len(paths))
+        remove_temporaries(folder)  # of processes that were killed there
         if left := missing():
             raise RuntimeError(
                 f"{folder}: {len(left)} of {len(paths)} shards were not made, the first is "

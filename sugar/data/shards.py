@@ -49,7 +49,8 @@ def write_shard(
     """Write a shard and then its completion record; returns its rows of the manifest.
 
     The triplets are encoded one at a time, so that a generator keeps memory flat. Equal triplets give equal
-    bytes. The verdict (`accepted`, `reasons`) goes into the rows alone.
+    bytes, so two processes that write the same shard do no harm: whoever reads it meanwhile finds it whole.
+    The verdict (`accepted`, `reasons`) goes into the rows alone.
 
     Args:
         path: `.../shard-000000.tar`.
@@ -63,7 +64,9 @@ def write_shard(
         OSError: the disk is full, ...; the message names the shard, nothing of it is left.
     """
     path, rows = Path(path), []
-    remove_file(record_path(path))
+    # A record must not outlive its tar; one of the same inputs is as true of the tar that comes.
+    if not is_complete(path, inputs_digest):
+        remove_file(record_path(path))
 
     def samples() -> Iterator[tuple[str, dict[str, bytes]]]:
         for triplet in triplets:

@@ -102,6 +102,17 @@ def test_a_damaged_or_missing_manifest_is_refused(tmp_path, rows, damage):
         read_manifest(tmp_path / "nowhere")
 
 
+def test_text_that_is_no_utf8_is_refused(tmp_path, rows):
+    table = rows_table(rows[:1])
+    text = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xa9a")]
+    )
+    table = table.set_column(table.column_names.index("prompt"), "prompt", text)
+    pq.write_table(table.replace_schema_metadata({"schema_version": "1"}), tmp_path / MANIFEST)
+    with pytest.raises(InputError, match="cannot be read as Parquet"):
+        read_manifest(tmp_path)
+
+
 def test_the_digest_follows_content_and_not_chunks(tmp_path, rows):
     write_manifest(tmp_path / "a", rows)
     write_manifest(tmp_path / "b", merge_manifests([rows_table(rows[:2]), rows_table(rows[2:])]).slice(0, 6))

@@ -132,8 +132,9 @@ def test_a_shard_that_is_written_anew_is_incomplete_until_it_is_there(shard, mak
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_shard(shard, triplets(), inputs_digest="in")
+        write_shard(shard, triplets(), inputs_digest="other")
     assert not is_complete(shard, "in")
+    assert not is_complete(shard, "other")
 
 
 def test_a_kill_in_the_middle_leaves_finished_shards(tmp_path, make_triplet):
