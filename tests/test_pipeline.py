@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -112,7 +114,7 @@ def test_save_and_load_keeps_every_bit_of_the_weights(pipeline, tmp_path):
         "seed": 1,
         "output_type": "uint8",
     }
-    for name in ("transformer", "vae", "text_encoder", "dino", "clip"):
+    for name in ("transformer", "vae", "text_encoder", "image_conditioner"):
         saved, read = (getattr(each, name).state_dict() for each in (pipeline, loaded))
         assert saved.keys() == read.keys()
         assert all(torch.equal(saved[key], read[key]) for key in saved), name
@@ -120,6 +122,20 @@ def test_save_and_load_keeps_every_bit_of_the_weights(pipeline, tmp_path):
     frames = loaded(**options).frames.astype(int)
     assert np.abs(frames - pipeline(**options).frames).max() <= 1
     assert np.array_equal(frames, loaded(**options).frames)
+
+
+def test_an_older_folder_with_dino_and_clip_beside_the_others_loads(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path)
+    for part in ("dino", "clip"):
+        (tmp_path / "image_conditioner" / part).rename(tmp_path / part)
+    shutil.rmtree(tmp_path / "image_conditioner")
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    del index["image_conditioner"]
+    index |= {"dino": ["transformers", "Dinov2Model"], "clip": ["transformers", "CLIPModel"]}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    loaded = SugarPipeline.from_pretrained(tmp_path)
+    saved, read = (each.image_conditioner.state_dict() for each in (pipeline, loaded))
+    assert all(torch.equal(saved[key], read[key]) for key in saved)
 
 
 def test_a_hub_id_is_loaded_from_the_hubs_cache(pipeline, tmp_path):

@@ -21,7 +21,10 @@ _VISIBLE_ALPHA = 25
 
 
 def load_dino(
-    source: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    source: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    subfolder: str = "",
 ) -> Any:
     """A DINO network: `Dinov2Model`, its variant with registers, or a `ViTModel` (DINO v1, VBench's judge).
 
@@ -35,23 +38,27 @@ def load_dino(
     classes = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel, "vit": ViTModel}
     name = check_source(source)
     try:
-        kind = AutoConfig.from_pretrained(name).model_type
+        kind = AutoConfig.from_pretrained(name, subfolder=subfolder).model_type
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: cannot read config.json: {str(error).splitlines()[0]}") from error
     if kind not in classes:
         raise InputError(f"{name}: a DINO network must be one of {sorted(classes)}, got {kind!r}")
+    options: dict[str, Any] = {"subfolder": subfolder, "device": device, "dtype": dtype}
     if kind == "vit":
-        return load_network(ViTModel, name, device=device, dtype=dtype, add_pooling_layer=False)
-    return load_network(classes[kind], name, device=device, dtype=dtype)
+        options["add_pooling_layer"] = False
+    return load_network(classes[kind], name, **options)
 
 
 def load_clip(
-    source: str | Path, device: str | torch.device = "cpu", dtype: torch.dtype = torch.float32
+    source: str | Path,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    subfolder: str = "",
 ) -> Any:
     """A `CLIPModel`: its vision tower gives tokens for conditioning, both towers the image-text score."""
     from transformers import CLIPModel
 
-    return load_network(CLIPModel, source, device=device, dtype=dtype)
+    return load_network(CLIPModel, source, subfolder=subfolder, device=device, dtype=dtype)
 
 
 def identity_canvas(identity_rgba: np.ndarray, size_px: int) -> np.ndarray:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from PIL import Image
@@ -18,8 +17,7 @@ from torch import Tensor
 from sugar.config import InputError
 from sugar.diffusion.guidance import Guidance, Order
 from sugar.diffusion.image_drop import Drop
-from sugar.encoders.image import clip_tokens, dino_tokens, identity_canvases, load_clip, load_dino
-from sugar.encoders.preprocess import image_size_px
+from sugar.encoders.conditioner import NAME, ImageConditioner, encoder_folders
 from sugar.encoders.text import encode_text, load_text_encoder
 from sugar.encoders.vae import decode_latents, load_vae, num_latent_frames, spatial_ratio
 from sugar.model.decoder import modulate_at_latent_size
@@ -42,13 +40,12 @@ class SugarPipeline(DiffusionPipeline):
             (`sugar.model.decoder`).
         transformer: `SugarTransformer3DModel`.
         scheduler: `CogVideoXDDIMScheduler` or `CogVideoXDPMScheduler`.
-        dino: `Dinov2Model`.
-        clip: `CLIPModel`, or its `CLIPVisionModel`.
+        image_conditioner: `ImageConditioner`, DINO and CLIP.
 
     Source: SUGAR section 3, Figure 2.
     """
 
-    model_cpu_offload_seq = "text_encoder->dino->clip->transformer->vae"
+    model_cpu_offload_seq = "text_encoder->image_conditioner->transformer->vae"
     _callback_tensor_inputs = ["latents"]
 
     def __init__(
@@ -58,8 +55,7 @@ class SugarPipeline(DiffusionPipeline):
         vae: Any,
         transformer: SugarTransformer3DModel,
         scheduler: Any,
-        dino: Any,
-        clip: Any,
+        image_conditioner: ImageConditioner,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -68,8 +64,7 @@ class SugarPipeline(DiffusionPipeline):
             vae=modulate_at_latent_size(vae),
             transformer=transformer,
             scheduler=scheduler,
-            dino=dino,
-            clip=clip,
+            image_conditioner=image_conditioner,
         )
 
     @classmethod
@@ -101,9 +96,17 @@ class SugarPipeline(DiffusionPipeline):
             vae=load_vae(base, device, dtype),
             transformer=transformer,
             scheduler=CogVideoXDDIMScheduler.from_pretrained(base, subfolder="scheduler"),
-            dino=load_dino(dino, device, dtype),
-            clip=load_clip(clip, device, dtype),
+            image_conditioner=ImageConditioner.load(dino, clip, device, dtype),
         )
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> SugarPipeline:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """As in diffusers; an older folder, with DINO and CLIP as components of their own, loads too."""
+        folder = Path(pretrained_model_name_or_path)
+        if NAME not in kwargs and (folder / "dino").is_dir() and not (folder / NAME).is_dir():
+            dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.float32
+            kwargs[NAME] = ImageConditioner.load(*encoder_folders(folder), dtype=dtype)
+        return super().from_pretrained(pretrained_model_name_or_path, **kwargs)
 
     # Encoding
 
@@ -118,14 +121,6 @@ class SugarPipeline(DiffusionPipeline):
             if len(ids) > limit:
                 raise InputError(f"prompt must be at most {limit} tokens, got {len(ids)}: {prompt[:60]!r}...")
         return encode_text(self.tokenizer, self.text_encoder, prompts, limit)
-
-    def encode_identities(self, identities_RGBA: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """DINO and CLIP tokens `[B, L, E]` of cut-out subjects, uint8 `[h, w, 4]` each."""
-        self._onto_device(self.clip)  # its vision tower alone is called
-        return (
-            dino_tokens(self.dino, identity_canvases(identities_RGBA, image_size_px(self.dino))),
-            clip_tokens(self.clip, identity_canvases(identities_RGBA, image_size_px(self.clip))),
-        )
 
     # Generation
 
@@ -249,7 +244,7 @@ class SugarPipeline(DiffusionPipeline):
         text = self.encode_prompts(prompts)
         negative = self.encode_prompts([negative_prompt]).expand_as(text) if guidance.negative else None
         identities = cut_outs(image, identity, noun, segmenter, len(prompts))
-        dino, clip = self.encode_identities(identities)
+        dino, clip = self.image_conditioner(identities)
         expand = (len(prompts), -1, -1)
         tokens = Tokens(text, dino.expand(expand), clip.expand(expand), negative)
         progress_bar: Any = self.progress_bar

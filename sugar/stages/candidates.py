@@ -11,7 +11,7 @@ import numpy as np
 from sugar.evaluation.benchmark import Pair
 from sugar.evaluation.evaluate import Candidate, Generate
 from sugar.stages.fingerprints import network_digest
-from sugar.stages.model_folder import PARTS
+from sugar.stages.model_folder import parts_of
 
 
 def candidate(
@@ -35,7 +35,7 @@ def candidate(
     from sugar.data.atomic import sha256_bytes
 
     about = {key: value for key, value in sampling.items() if key not in ("image_scale", "batch_size")}
-    parts = [network_digest(str(folder), part) for part in ("transformer", *PARTS)]
+    parts = [network_digest(str(folder), part) for part in parts_of(folder)]
     digest = sha256_bytes(f"{parts} {sorted(about.items())} {sorted(size.items())}".encode())
     return Candidate(name, lambda: _opened(folder, about, size, device), digest, tuple(image_scales))
 

@@ -93,16 +93,15 @@ def load_encoders(networks: Networks) -> Encode:
     """
     import torch
 
-    from sugar.encoders.image import clip_tokens, dino_tokens, identity_canvases, load_clip, load_dino
+    from sugar.encoders.conditioner import ImageConditioner
     from sugar.encoders.loading import resolve_device
-    from sugar.encoders.preprocess import image_size_px
     from sugar.encoders.text import encode_text, load_text_encoder
     from sugar.encoders.vae import encode_posterior, load_vae, num_latent_frames
 
     device, dtype = resolve_device(networks.device), getattr(torch, networks.dtype)
     vae = load_vae(networks.base, device, dtype)
     tokenizer, text_encoder = load_text_encoder(networks.base, device, dtype)
-    dino, clip = load_dino(networks.dino, device, dtype), load_clip(networks.clip, device, dtype)
+    image_conditioner = ImageConditioner.load(networks.dino, networks.clip, device, dtype)
     length = networks.text_length
 
     def encode(triplets: Sequence[Triplet]) -> dict[str, Tensor]:
@@ -112,13 +111,13 @@ def load_encoders(networks: Networks) -> Encode:
             mean, std = encode_posterior(vae, videos)
         except ValueError as error:
             raise InputError(str(error)) from error
-        identities = [triplet.identity for triplet in triplets]
+        dino, clip = image_conditioner([triplet.identity for triplet in triplets])
         tensors = {
             "mean": mean,
             "std": std,
             "text": encode_text(tokenizer, text_encoder, [triplet.prompt for triplet in triplets], length),
-            "dino": dino_tokens(dino, identity_canvases(identities, image_size_px(dino))),
-            "clip": clip_tokens(clip, identity_canvases(identities, image_size_px(clip))),
+            "dino": dino,
+            "clip": clip,
         }
         return {name: tensor.to("cpu", dtype) for name, tensor in tensors.items()}
 

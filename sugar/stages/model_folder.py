@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 from sugar.config import InputError
 
-PARTS = ("vae", "text_encoder", "tokenizer", "scheduler", "dino", "clip")
+PARTS = ("vae", "text_encoder", "tokenizer", "scheduler", "image_conditioner")
+OLDER_PARTS = ("dino", "clip")
+"""What lay there before they were parts of the image conditioner."""
 INDEX = "model_index.json"
 
 
@@ -30,11 +33,27 @@ def export_pipeline(folder: Path, base: str, dino: str, clip: str) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     pipeline = SugarPipeline.assemble(base, folder / "transformer", dino, clip)
     pipeline.save_pretrained(fresh)
-    for part in PARTS:
+    for part in (*PARTS, *OLDER_PARTS):
         shutil.rmtree(folder / part, ignore_errors=True)
+    for part in PARTS:
         os.replace(fresh / part, folder / part)
     os.replace(fresh / INDEX, folder / INDEX)
     shutil.rmtree(fresh)
+
+
+def parts_of(folder: Path) -> tuple[str, ...]:
+    """The networks of a `SugarPipeline` folder by its index, in the order of their names.
+
+    Raises:
+        InputError: the folder is missing or not a SugarPipeline.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder}: must be a SugarPipeline folder ({INDEX} and its networks): {error}"
+        ) from error
+    return tuple(sorted(name for name in index if not name.startswith("_")))
 
 
 def load_pipeline(folder: Path, device: str, precision: str) -> Any:
@@ -49,8 +68,7 @@ def load_pipeline(folder: Path, device: str, precision: str) -> Any:
     from sugar.encoders.loading import resolve_device
     from sugar.pipeline import SugarPipeline
 
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder}: must be a SugarPipeline folder (model_index.json and its networks)")
+    parts_of(folder)
     disable_progress_bar()
     where = resolve_device(device)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]

@@ -44,7 +44,7 @@ def register(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
     """Register the model with its scores, unless it is below the identity that is asked for."""
     from sugar.data.atomic import write_json_atomic
     from sugar.stages.benchmarking import REPORT, read_scores
-    from sugar.stages.model_folder import PARTS
+    from sugar.stages.model_folder import INDEX, parts_of
 
     settings, scores = params.register_, read_scores(inputs["evaluation"])
     identity = scores["dino_score.metrics_dino"]
@@ -52,11 +52,7 @@ def register(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
         raise StageFailure(
             f"dino_score.metrics_dino is {identity}, register.min_identity asks for {settings.min_identity}"
         )
-    left_out = {path.name for path in inputs["stage2"].iterdir()} - {
-        *PARTS,
-        "transformer",
-        "model_index.json",
-    }
+    left_out = {path.name for path in inputs["stage2"].iterdir()} - {INDEX, *parts_of(inputs["stage2"])}
     model = tracker.log_model_folder(inputs["stage2"], settings.name, sorted(left_out), scores)
     if model is None:
         raise InputError("register needs a model registry: tracking.enabled must be true")

@@ -39,6 +39,7 @@ def pretrain(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
 @declare("latents_real latents_synthetic stage1", "stage2", (*TRAINING, "finetune"))
 def finetune(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Train stage 2 on real and synthetic video, from stage 1, part of the layers frozen."""
+    from sugar.encoders.conditioner import encoder_folders
     from sugar.stages.phase import train_phase
 
     stage1 = inputs["stage1"]
@@ -47,7 +48,7 @@ def finetune(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
         name="stage2",
         init_from=str(stage1),
         base=str(stage1),
-        encoders=(str(stage1 / "dino"), str(stage1 / "clip")),
+        encoders=encoder_folders(stage1),
         latents={"real": inputs["latents_real"], "synthetic": inputs["latents_synthetic"]},
         output=outputs["stage2"],
         checkpoints=params.path("checkpoints"),
