@@ -170,6 +170,7 @@ class CheckpointStore:
         self.folder = Path(folder)
         self._keep, self._rank, self._world_size, self._export = keep, rank, world_size, export
         self._thread: threading.Thread | None = None
+        self._leaving = threading.Event()
         self._error: BaseException | None = None
 
     # ---- finding ----------------------------------------------------------------------------------------
@@ -250,11 +251,18 @@ class CheckpointStore:
         Raises:
             OSError: the write failed (a full disk, ...); complete checkpoints are untouched.
         """
-        self.join()
+        self._join()
         self.check()
 
-    def join(self) -> None:
-        """Wait like `wait`, and raise nothing: for the way out after another error."""
+    def close(self) -> None:
+        """Let the write end and raise nothing: for the way out, also after another error.
+
+        A write that waits for the state of another rank is given up: that rank may be gone.
+        """
+        self._leaving.set()
+        self._join()
+
+    def _join(self) -> None:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -306,8 +314,8 @@ class CheckpointStore:
         deadline = time.monotonic() + PEER_TIMEOUT_SECONDS
         for rank in range(self._world_size):
             while not (unfinished / f"{_state_name(rank, self._world_size)}.json").exists():
-                if time.monotonic() > deadline:
-                    raise OSError(f"{unfinished}: rank {rank} has not written its state in time")
+                if self._leaving.is_set() or time.monotonic() > deadline:
+                    raise OSError(f"{unfinished}: rank {rank} has not written its state")
                 time.sleep(0.02)
 
 

@@ -408,7 +408,7 @@ class Trainer:
     def close(self) -> None:
         """Let the writer thread end and release the engine."""
         if self.finished is None:
-            self.store.join()
+            self.store.close()
             self.engine.close()
 
 

@@ -152,18 +152,49 @@ def test_a_killed_writer_leaves_nothing_that_counts(tmp_path, monkeypatch) -> No
     assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
 
 
-def test_a_full_disk_is_an_error_and_keeps_what_is_complete(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("at", ["save_file", "write_json_atomic", "export"])
+def test_a_full_disk_at_any_file_costs_the_new_checkpoint_alone(tmp_path, monkeypatch, at) -> None:
     _save(tmp_path, 1)
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(checkpoint_module, "save_file", full)
+    store = CheckpointStore(tmp_path, export=_no_space if at == "export" else None)
+    if at != "export":
+        monkeypatch.setattr(checkpoint_module, at, _no_space)
+    fragments, flats = _dealt(1)[0]
+    store.save(2, fragments, {"master": flats, "ema": flats}, {"step": 2})
     with pytest.raises(OSError, match="No space left"):
-        _save(tmp_path, 2)
-    assert CheckpointStore(tmp_path).steps() == [1]
+        store.wait()
+    assert [p.name for p in tmp_path.iterdir()] == ["step-00000001"]
     check_files(tmp_path / "step-00000001")
-    assert not list(tmp_path.glob(".unfinished*"))
+
+
+def _no_space(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_way_out_does_not_wait_for_a_rank_that_is_gone(tmp_path) -> None:
+    store = CheckpointStore(tmp_path, rank=0, world_size=2)
+    fragments, flats = _dealt(2)[0]
+    store.save(1, fragments, {"master": flats}, {})
+    store.close()
+    assert store.steps() == []
+    with pytest.raises(OSError, match="rank 1 has not written its state"):
+        store.check()
+
+
+def test_weights_are_exported_by_the_writer_while_training_goes_on(tmp_path) -> None:
+    going_on, exporting = threading.Event(), []
+
+    def export(folder: Path, tensors) -> None:
+        assert going_on.wait(5)
+        exporting.append(threading.current_thread())
+
+    store = CheckpointStore(tmp_path, export=export)
+    fragments, flats = _dealt(1)[0]
+    store.save(1, fragments, {"master": flats, "ema": flats}, {})
+    assert store.steps() == []
+    going_on.set()
+    store.wait()
+    assert store.steps() == [1]
+    assert [thread.name for thread in exporting] == ["checkpoint", "checkpoint"]
 
 
 def test_saving_does_not_see_later_changes_of_the_tensors(tmp_path, monkeypatch) -> None:

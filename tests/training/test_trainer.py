@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import importlib.util
 import json
 import math
@@ -20,7 +21,8 @@ from safetensors.torch import load_file, save_file
 from sugar.config import InputError
 from sugar.data.atomic import StageLock
 from sugar.model.transformer import SugarTransformer3DModel
-from sugar.training.checkpoint import WEIGHTS_FILE, read_weights
+from sugar.training import checkpoint
+from sugar.training.checkpoint import WEIGHTS_FILE, CheckpointStore, read_weights
 from sugar.training.frozen import digests, verify_frozen
 from sugar.training.job import TrainingJob
 from sugar.training.signals import EXIT_START_AGAIN, Preempted
@@ -174,6 +176,62 @@ def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else(make_job) 
     newest.write_bytes(newest.read_bytes()[:-100])
     train(job)
     assert _left(job) == _left(whole)
+
+
+def test_a_full_disk_ends_the_run_and_what_was_saved_continues_it(make_job, monkeypatch) -> None:
+    whole, job = make_job("whole"), make_job("full")
+    train(whole)
+    save_file = checkpoint.save_file
+
+    def full(tensors, path: Path, *rest) -> None:
+        if "step-00000004" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save_file(tensors, path, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        with pytest.raises(OSError, match=r"No space left on device.*: '.*step-00000004"):
+            train(job)
+    assert CheckpointStore(Path(job.checkpoints) / job.phase).steps() == [2]
+    train(job)
+    assert _left(job) == _left(whole)
+
+
+def test_no_damage_begins_anew_in_silence(make_job) -> None:
+    job = make_job()
+    with pytest.raises(Killed):
+        train(job, _killed_at(6))
+    folder = Path(job.checkpoints) / job.phase
+    for step in folder.iterdir():
+        (step / "record.json").write_text("{}")
+    with pytest.raises(
+        InputError, match=r"no checkpoint is intact .*remove the folder to train from the start"
+    ):
+        train(job)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_the_checkpoints_of_another_stage_are_refused(make_job) -> None:
+    job = make_job()
+    with pytest.raises(Killed):
+        train(job, _killed_at(4))
+    other = replace(job, phase="stage2")
+    shutil.copytree(Path(job.checkpoints) / job.phase, Path(job.checkpoints) / other.phase)
+    with pytest.raises(InputError, match="unfinished run: phase was 'stage' and is 'stage2'"):
+        train(other)
+
+
+def test_a_start_of_other_weights_is_refused(make_job, base, tmp_path) -> None:
+    job = make_job()
+    with pytest.raises(Killed):
+        train(job, _killed_at(4))
+    shutil.copytree(base, tmp_path / "other")
+    file = tmp_path / "other" / "transformer" / WEIGHTS_FILE
+    weights = load_file(file)
+    weights["patch_embed.proj.weight"] += 1e-6
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(InputError, match="start_model was"):
+        train(replace(job, init_from=str(tmp_path / "other")))
 
 
 def test_sigterm_finishes_the_step_saves_and_asks_to_be_started_again(make_job) -> None:
