@@ -70,6 +70,11 @@ def cache_digest(cache: LatentCache) -> str:
 class Batches:
     """The batches of a run.
 
+    What is drawn is exact, not expected: after any number n of samples a source of share p gave n p of them,
+    give or take 1/2, and no sample of a source comes again before each of its samples came once. Epochs have
+    no seam: a batch that ends one pass begins the next, nothing is dropped or repeated at the boundary, and
+    neither the number of processes, nor accumulation, nor a continuation changes the sequence.
+
     Args:
         caches: source -> latent cache.
         probabilities: source -> share of the samples, over the same sources.

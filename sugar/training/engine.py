@@ -268,6 +268,11 @@ class Engine:
                 **{key: torch.zeros_like(tensor, requires_grad=False) for key in MOMENTS},
             }
 
+    @property
+    def owns_state(self) -> bool:
+        """Whether this rank speaks for its fragments: under ZeRO 0 all ranks hold the same, and rank 0 does."""
+        return self.zero_stage > 0 or self.rank == 0
+
     def moments(self, key: str) -> list[Tensor]:
         """AdamW's `exp_avg` or `exp_avg_sq`, aligned with `masters`."""
         return [self._adamw.state[tensor][key] for tensor in self._updated]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -101,7 +102,10 @@ def model_flops(
 
 
 class Meter:
-    """Times of the steps since the last reading; what happens between steps does not count.
+    """Times of the steps since the last reading; of what happens between steps, only checkpoints count.
+
+    "checkpoint_wait_share" is the time that training stood still for checkpoints (copying the state to the
+    CPU, and waiting for a write before it that was not done), as a share of that time and the steps'.
 
     Args:
         global_batch: samples a step over all processes.
@@ -115,9 +119,9 @@ class Meter:
     ) -> None:
         self._samples, self._flops, self._peak = global_batch, global_batch * flops, peak_flops
         self._tokens = global_batch * sum(lengths[group] for group in VIDEO_SIDE)
-        self.total_seconds = self.total_waiting = 0.0
+        self.total_seconds = self.total_waiting = self.total_saving = 0.0
         self.total_steps = 0
-        self._seconds = self._waiting = 0.0
+        self._seconds = self._waiting = self._saving = 0.0
         self._steps = 0
         self._mark = math.nan
 
@@ -134,10 +138,18 @@ class Meter:
         self._seconds += time.perf_counter() - self._mark
         self._steps += 1
 
+    @contextlib.contextmanager
+    def saving(self) -> Iterator[None]:
+        """Around what a checkpoint has the training wait for."""
+        mark = time.perf_counter()
+        yield
+        self._saving += time.perf_counter() - mark
+
     def read(self) -> dict[str, float]:
         """Rates since the last reading, which starts anew."""
         self.total_seconds += self._seconds
         self.total_waiting += self._waiting
+        self.total_saving += self._saving
         self.total_steps += self._steps
         seconds = max(self._seconds, 1e-9)
         rate = self._steps / seconds
@@ -147,9 +159,10 @@ class Meter:
             "video_tokens_per_second": rate * self._tokens,
             "gigaflops": rate * self._flops / 1e9,
             "data_wait_share": self._waiting / seconds,
+            "checkpoint_wait_share": self._saving / (seconds + self._saving),
         }
         if self._peak is not None:
             rates["flop_utilisation"] = rate * self._flops / self._peak
-        self._seconds = self._waiting = 0.0
+        self._seconds = self._waiting = self._saving = 0.0
         self._steps = 0
         return rates

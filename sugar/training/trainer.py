@@ -215,7 +215,8 @@ class Trainer:
             "held_out_history": list(self.held_out_history),
             "frozen": self.frozen,
         }
-        self.store.save(self.step, self.engine.fragments, self._flats(), record)
+        fragments, flats = (self.engine.fragments, self._flats()) if self.engine.owns_state else ([], {})
+        self.store.save(self.step, fragments, flats, record)
 
     def _gather_window(self) -> None:
         """Move the sums of all ranks to rank 0. Collective."""
@@ -253,7 +254,8 @@ class Trainer:
                 if self.sample is not None and job.sample_every and self.step % job.sample_every == 0:
                     self._make_samples()
                 if last or self.step % job.checkpoint_every == 0:
-                    self.save()
+                    with self.meter.saving():
+                        self.save()
                 self.store.check()
                 if self.engine.any_rank(stop.asked) and not last:
                     self._stop()
@@ -403,6 +405,7 @@ class Trainer:
             metrics["seconds_per_step"] = seconds / self.meter.total_steps
             metrics["samples_per_second"] = self.job.global_batch * self.meter.total_steps / seconds
             metrics["data_wait_share"] = self.meter.total_waiting / seconds
+            metrics["checkpoint_wait_share"] = self.meter.total_saving / (seconds + self.meter.total_saving)
         return {name: float(value) for name, value in metrics.items()}
 
     def close(self) -> None:

@@ -45,6 +45,25 @@ def test_ranks_and_accumulation_share_out_the_same_global_batch(batches, process
         assert torch.equal(tensor, parts[name]), name
 
 
+@pytest.mark.parametrize("processes, micro", [(1, 8), (2, 1), (4, 2)])
+def test_no_sample_comes_again_before_all_of_its_source_came(batches, caches, processes, micro) -> None:
+    """After any number of steps the counts of two samples of a source differ by one at most."""
+    slots = [s for rank in range(processes) for s in rank_slots(8, micro, rank, processes)]
+    trained = {
+        source: {cache.keys[i] for i in cache.train_indices}
+        for source, cache in ((source, LatentCache.open(folder)) for source, folder in caches.items())
+    }
+    counts = dict.fromkeys(trained["real"] | trained["synthetic"], 0)
+    for step in range(15):
+        for micro_batch in slots:
+            for key in batches.train_batch(step, micro_batch).keys:
+                counts[key] += 1
+        for keys in trained.values():
+            drawn = [counts[key] for key in keys]
+            assert sum(drawn) == 4 * (step + 1)
+            assert max(drawn) - min(drawn) <= 1
+
+
 def test_latents_are_the_posterior_in_model_space(batches, caches) -> None:
     many = [batches.train_batch(step, range(8)) for step in range(60)]
     cache = LatentCache.open(caches["real"])

@@ -97,4 +97,20 @@ def test_the_meter_counts_steps_and_not_what_lies_between(monkeypatch) -> None:
     assert rates["gigaflops"] == pytest.approx(4.0)
     assert rates["flop_utilisation"] == pytest.approx(0.4)
     assert rates["data_wait_share"] == pytest.approx(0.25)
+    assert rates["checkpoint_wait_share"] == 0.0
     assert "flop_utilisation" not in Meter(4, LENGTHS, 1e9).read()
+
+
+def test_the_meter_tells_how_long_checkpoints_hold_training_up(monkeypatch) -> None:
+    now = iter([0.0, 0.25, 3.0, 10.0, 11.0])
+    monkeypatch.setattr("sugar.training.throughput.time.perf_counter", lambda: next(now))
+    meter = Meter(global_batch=4, lengths=LENGTHS, flops=1e9)
+    meter.start()
+    meter.batch_ready()
+    meter.stop()
+    with meter.saving():
+        pass
+    rates = meter.read()
+    assert rates["seconds_per_step"] == pytest.approx(3.0)
+    assert rates["checkpoint_wait_share"] == pytest.approx(0.25)
+    assert (meter.total_seconds, meter.total_saving) == (3.0, 1.0)

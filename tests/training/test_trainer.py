@@ -66,7 +66,7 @@ def test_a_continued_run_equals_the_run_that_never_stopped(make_job, zero_stage,
             train(parts, _killed_at(step))
     continued = train(parts)
     assert _left(parts) == _left(whole)
-    timed = ("seconds_per_step", "samples_per_second", "data_wait_share")
+    timed = ("seconds_per_step", "samples_per_second", "data_wait_share", "checkpoint_wait_share")
     assert {k: v for k, v in figures.items() if k not in timed} == {
         k: v for k, v in continued.items() if k not in timed
     }
@@ -299,7 +299,10 @@ def test_history_and_held_out_tables(make_job) -> None:
     assert float(rows[0]["loss"]) == pytest.approx(sum(both) / 2)
     held_out = list(csv.DictReader((Path(job.output) / "held_out.csv").open()))
     assert [int(row["step"]) for row in held_out] == [3, 6]
-    assert {"seconds_per_step", "data_wait_share", "gigaflops", "peak_memory_gib"} <= set(lines[2])
+    timed = {"seconds_per_step", "data_wait_share", "checkpoint_wait_share", "gigaflops", "peak_memory_gib"}
+    assert timed <= set(lines[2])
+    assert lines[2]["checkpoint_wait_share"] == 0.0
+    assert 0 < lines[4]["checkpoint_wait_share"] < 1
     assert "held_out_loss_synthetic" in lines[3]
 
 
