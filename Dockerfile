@@ -1,6 +1,7 @@
 # docker build --target cpu -t sugar:0.1.0 .          the default
 # docker build --target cuda -t sugar:0.1.0-cuda .    a GPU cluster
 # Both run as an ordinary user. BASE is any image with Python 3.11, venv and ca-certificates.
+# --build-arg GIT_REVISION=$(git rev-parse --short=12 HEAD): the provenance of what the image makes names it.
 
 ARG BASE=python:3.11-slim
 FROM ${BASE} AS packages
@@ -25,7 +26,8 @@ COPY . .
 RUN pip install -c constraints.txt --no-build-isolation -e . && useradd --create-home --uid 1000 sugar \
     && chown sugar /app
 USER 1000
-ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false
+ARG GIT_REVISION=""
+ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false SUGAR_GIT_REVISION=${GIT_REVISION}
 ENTRYPOINT ["sugar"]
 CMD ["--help"]
 
@@ -35,6 +37,7 @@ COPY . .
 RUN pip install -c constraints.txt --no-build-isolation -e . && useradd --create-home --uid 1000 sugar \
     && chown sugar /app
 USER 1000
-ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false
+ARG GIT_REVISION=""
+ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false SUGAR_GIT_REVISION=${GIT_REVISION}
 ENTRYPOINT ["sugar"]
 CMD ["--help"]

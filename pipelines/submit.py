@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -83,22 +82,9 @@ def split_arguments(pipeline: Any, arguments: Sequence[str]) -> tuple[dict[str, 
 def code_version(folder: Path) -> str:
     """Git revision of the checkout, with a digest of what is edited; the package's version without git."""
     from sugar import __version__
-    from sugar.data.atomic import sha256_bytes
+    from sugar.data.origin import git_revision
 
-    def git(*arguments: str) -> bytes | None:
-        try:
-            done = subprocess.run(
-                ["git", *arguments], cwd=folder, capture_output=True, check=False, timeout=30
-            )
-        except OSError:
-            return None
-        return done.stdout if done.returncode == 0 else None
-
-    revision = git("rev-parse", "HEAD")
-    if revision is None:
-        return __version__
-    edits = git("diff", "HEAD", "--", "sugar", "components", "constraints.txt") or b""
-    return revision.decode().strip()[:12] + (f"-{sha256_bytes(edits)[:8]}" if edits else "")
+    return git_revision(folder) or __version__
 
 
 def resolve(

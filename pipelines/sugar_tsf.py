@@ -11,7 +11,9 @@ from pathlib import Path
 from kfp import compiler, dsl
 
 import components
+from components.image import IMAGE
 from sugar import __version__
+from sugar.data.origin import image_environment
 
 RETRIES = 2
 PACKAGE = Path(__file__).with_suffix(".yaml")
@@ -19,6 +21,8 @@ PACKAGE = Path(__file__).with_suffix(".yaml")
 
 def _sized(task: dsl.PipelineTask, cpus: str, memory: str) -> dsl.PipelineTask:
     """Requests, limits and retries of a task: a pod that is evicted is not the end of a run."""
+    for name, value in image_environment(IMAGE).items():
+        task.set_env_variable(name, value)
     task.set_cpu_request(cpus).set_cpu_limit(cpus).set_memory_request(memory).set_memory_limit(memory)
     return task.set_retry(num_retries=RETRIES, backoff_duration="30s", backoff_factor=2.0)
 

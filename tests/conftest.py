@@ -11,6 +11,7 @@ import pytest
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("SUGAR_GIT_REVISION", "tests")  # a commit while tests run must not change their files
 sys.path.insert(0, str(Path(__file__).parent))
 
 

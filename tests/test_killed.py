@@ -145,7 +145,7 @@ def sugar(stage: str, root: Path, project_root: Path) -> subprocess.Popen:
     settings += ["validate.min_rows.synthetic=1", "video.num_frames=5"]
     command = [Path(sys.executable).parent / "sugar", stage, "--profile", "smoke"]
     command += itertools.chain.from_iterable(("--set", setting) for setting in settings)
-    return subprocess.Popen(command, cwd=project_root, start_new_session=True, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(command, cwd=project_root, start_new_session=True)
 
 
 @pytest.mark.slow

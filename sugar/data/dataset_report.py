@@ -16,7 +16,7 @@ from sugar.data.atomic import write_bytes_atomic, write_json_atomic
 from sugar.data.contact_sheet import contact_sheet, film_strip, on_checkerboard
 from sugar.data.filter_page import write_filter_page
 from sugar.data.image_io import encode_png
-from sugar.data.manifest import rows_table, score_names, write_manifest
+from sugar.data.manifest import score_names, write_manifest
 from sugar.data.shard_pool import MAX_EXAMPLES, ShardRun
 from sugar.data.shards import read_triplets
 from sugar.triplet import Triplet
@@ -45,10 +45,10 @@ def publish_dataset(
     Raises:
         InputError: there is not one triplet; the message says why.
     """
-    if not run.rows:
+    table = run.table
+    if not table.num_rows:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(run.skips.counts.items()))
         raise InputError(f"{folder}: must get at least one triplet, got none; skipped: {reasons or 0}")
-    table = rows_table(run.rows)
     table = write_manifest(folder, judge(table) if judge else table)
     rejected = _by_reason(table)
     if report is not None:

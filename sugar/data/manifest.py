@@ -49,6 +49,9 @@ COLUMNS: Mapping[str, pa.DataType] = {
 `digest` is the SHA-256 of what encoders see (identity image, video, prompt): equal digest, equal latents.
 `provenance` is a JSON object.
 """
+ORIGIN: Mapping[str, pa.DataType] = {"git_revision": pa.string(), "image_digest": pa.string()}
+"""Columns that follow those: what made the shard (`sugar.data.origin`), null where unknown. They say nothing
+about the sample, so `dataset_digest` leaves them out."""
 
 
 def manifest_row(triplet: Triplet, shard: str, digest: str) -> dict[str, Any]:
@@ -64,22 +67,31 @@ def manifest_row(triplet: Triplet, shard: str, digest: str) -> dict[str, Any]:
     return row | {f"{SCORE_PREFIX}{name}": float(value) for name, value in triplet.scores.items()}
 
 
-def rows_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
+def rows_table(rows: Iterable[Mapping[str, Any]], origin: Mapping[str, str | None] | None = None) -> pa.Table:
     """A manifest table of rows; a score that a row lacks is null.
+
+    Args:
+        origin: of all of them, see ORIGIN; None: unknown.
 
     Raises:
         ValueError: a row lacks a column or has an unknown one.
     """
     rows = list(rows)
-    scores = sorted({name for row in rows for name in row if name.startswith(SCORE_PREFIX)})
+    names = sorted(set().union(*rows) - COLUMNS.keys())
+    scores = [name for name in names if name.startswith(SCORE_PREFIX)]
+    if unknown := set(names) - set(scores):
+        key = next(row.get("key") for row in rows if not unknown.isdisjoint(row))
+        raise ValueError(f"row {key!r} has unknown columns {sorted(unknown)}")
     for row in rows:
-        if unknown := set(row) - set(COLUMNS) - set(scores):
-            raise ValueError(f"row {row.get('key')!r} has unknown columns {sorted(unknown)}")
-        if missing := set(COLUMNS) - set(row):
-            raise ValueError(f"row {row.get('key')!r} lacks columns {sorted(missing)}")
-    arrays = [pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()]
-    arrays += [pa.array([row.get(name) for row in rows], pa.float64()) for name in scores]
-    return pa.table(dict(zip([*COLUMNS, *scores], arrays, strict=True)))
+        if not row.keys() >= COLUMNS.keys():
+            missing = sorted(COLUMNS.keys() - row.keys())
+            raise ValueError(f"row {row.get('key')!r} lacks columns {missing}")
+    arrays = {name: pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()}
+    for name, kind in ORIGIN.items():
+        arrays[name] = pa.repeat(pa.scalar((origin or {}).get(name), kind), len(rows))
+    for name in scores:
+        arrays[name] = pa.array([row.get(name) for row in rows], pa.float64())
+    return pa.table(arrays)
 
 
 def merge_manifests(tables: Sequence[pa.Table]) -> pa.Table:
@@ -89,8 +101,10 @@ def merge_manifests(tables: Sequence[pa.Table]) -> pa.Table:
         ValueError: a key appears twice.
     """
     merged = pa.concat_tables(tables, promote_options="default") if tables else rows_table([])
+    for name in ORIGIN.keys() - set(merged.column_names):
+        merged = merged.append_column(name, pa.nulls(merged.num_rows, ORIGIN[name]))
     scores = sorted(name for name in merged.column_names if name.startswith(SCORE_PREFIX))
-    merged = merged.select([*COLUMNS, *scores]).combine_chunks()
+    merged = merged.select([*COLUMNS, *ORIGIN, *scores]).combine_chunks()
     counts = merged.group_by("key").aggregate([("key", "count")])
     twice = counts.filter(pc.field("key_count") > 1)["key"].to_pylist()
     if twice:
@@ -204,9 +218,11 @@ def score_names(table: pa.Table) -> list[str]:
 def dataset_digest(folder: Path | str) -> str:
     """SHA-256 over everything the manifest says, contents of the samples included (through `digest`).
 
-    It does not depend on how the dataset came to be (interrupted, in parallel, by which version of Parquet).
+    It does not depend on how the dataset came to be (interrupted, in parallel, by which version of Parquet,
+    by which revision of the code or container image).
     """
     table = read_manifest(folder)
+    table = table.drop_columns([name for name in ORIGIN if name in table.column_names])
     digest = hashlib.sha256(f"{SCHEMA_VERSION} {table.column_names} {table.num_rows}".encode())
     for name in table.column_names:
         column = table[name]

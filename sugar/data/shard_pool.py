@@ -22,9 +22,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from tqdm import tqdm
 
 from sugar.data.atomic import remove_file, remove_temporaries, sha256_bytes
+from sugar.data.manifest import merge_manifests, rows_table
 from sugar.data.shard_driver import GroupDone, ShardGroup, current_driver
 from sugar.data.shards import is_complete, read_record, record_path, shard_name, write_shard
 from sugar.triplet import Triplet
@@ -71,9 +73,9 @@ class Skips:
 
 @dataclass(frozen=True)
 class ShardRun:
-    """Rows of all shards in order, what was skipped, and what this run had to make."""
+    """Rows of all shards in order (a manifest), what was skipped, and what this run had to make."""
 
-    rows: list[dict[str, Any]]
+    table: pa.Table
     skips: Skips
     num_shards_made: int
     num_triplets_made: int
@@ -114,6 +116,7 @@ def run_shards(
     Raises:
         RuntimeError: a worker process died, or shards were not made elsewhere; what is finished is kept.
         GroupDone: this is a group, and its shards are made.
+        ValueError: two shards hold the same key.
         InputError, OSError: as the shard function and `write_shard`.
     """
     folder = Path(folder)
@@ -157,12 +160,13 @@ def run_shards(
             made = int(bar.n) - done
     if isinstance(driver, ShardGroup):
         raise GroupDone(len(todo))
-    run = ShardRun([], Skips(), len(todo), made, time.monotonic() - start)
+    tables, skips = [], Skips()
     for path in paths:
         record = read_record(path)
-        run.rows.extend(record["rows"])
-        run.skips.merge(record["notes"]["skips"])
-    return run
+        # Shard by shard into columns: as Python objects the rows of a large dataset fill the memory.
+        tables.append(rows_table(record["rows"], record.get("origin")))
+        skips.merge(record["notes"]["skips"])
+    return ShardRun(merge_manifests(tables), skips, len(todo), made, time.monotonic() - start)
 
 
 Task = tuple[Path, int, str]

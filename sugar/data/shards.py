@@ -1,8 +1,8 @@
 """Triplet shards: WebDataset tars, each with a completion record beside it.
 
 shard-000000.tar    KEY.subject.png, KEY.identity.png (alpha), KEY.mp4, KEY.json, sample after sample
-shard-000000.json   written after the tar: its size and SHA-256, its rows of the manifest, and the digest
-                    of what it was made from; a shard without it does not count as there
+shard-000000.json   written after the tar: its size and SHA-256, its rows of the manifest, what made it, and
+                    the digest of what it was made from; a shard without it does not count as there
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sugar.config import InputError
 from sugar.data.atomic import remove_file, sha256_bytes, sha256_file, write_json_atomic
 from sugar.data.image_io import BadMedia, encode_png, load_image
 from sugar.data.manifest import manifest_row
+from sugar.data.origin import origin
 from sugar.data.tar import OnBad, read_tar, write_tar
 from sugar.data.video_io import decode_video, encode_mp4
 from sugar.triplet import SCHEMA_VERSION, Triplet
@@ -80,6 +81,7 @@ def write_shard(
         "inputs_digest": inputs_digest,
         "num_bytes": path.stat().st_size,
         "sha256": sha256_file(path),
+        "origin": origin(),
         "rows": rows,
         "notes": dict(notes or {}),
     }
@@ -88,7 +90,7 @@ def write_shard(
 
 
 def read_record(path: Path | str) -> dict[str, Any]:
-    """The completion record of a shard: inputs_digest, num_bytes, sha256, rows, notes.
+    """The completion record of a shard: inputs_digest, num_bytes, sha256, origin, rows, notes.
 
     Raises:
         InputError: the record is missing, damaged, or of another schema version.

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sugar.data.atomic import sha256_bytes
+from sugar.data.origin import image_environment
 from sugar.launch.train_job import Cluster
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def indexed_job(
         "name": CONTAINER,
         "image": cluster.image,
         "command": list(command),
+        "env": [{"name": name, "value": value} for name, value in image_environment(cluster.image).items()],
         "volumeMounts": [{"name": "data", "mountPath": cluster.mount_path}],
         "resources": {"requests": dict(cluster.resources), "limits": dict(cluster.resources)},
     }

@@ -68,6 +68,17 @@ class Generator:
     digest: str = ""
     machine: Machine = field(default_factory=Machine)
 
+    @property
+    def revision(self) -> str:
+        """Which weights, for the provenance: of a folder 12 digits of their digest, of a hub id the commit
+        that was downloaded; empty for a hub id that is not here."""
+        from huggingface_hub import try_to_load_from_cache
+
+        if Path(self.model).is_dir():
+            return self.digest[:12]
+        index = try_to_load_from_cache(self.model, "model_index.json")
+        return Path(index).parent.name[:12] if isinstance(index, str) else ""
+
 
 @dataclass(frozen=True)
 class Adapter:

@@ -223,8 +223,10 @@ def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Tri
 
 
 def _origin(kind: str, generator: Generator | None) -> str:
-    """A backend as provenance: of a pipeline its model too."""
-    return f"{kind}: {generator.model}" if kind == "diffusers" and generator else kind
+    """A backend as provenance: of a pipeline its model and revision too, "diffusers: MODEL@REVISION"."""
+    if kind != "diffusers" or generator is None:
+        return kind
+    return f"{kind}: {generator.model}" + (f"@{generator.revision}" if generator.revision else "")
 
 
 def portrait_of(subject: Subject, seed: int, cut: Segmenter) -> Portrait:

@@ -9,6 +9,7 @@ from sugar.config import InputError
 from sugar.data.manifest import (
     COLUMNS,
     MANIFEST,
+    ORIGIN,
     accepted_rows,
     balanced_rows,
     dataset_digest,
@@ -29,8 +30,8 @@ def rows(make_triplet):
 def test_rows_come_back_and_bytes_repeat(tmp_path, rows):
     write_manifest(tmp_path / "a", rows)
     table = read_manifest(tmp_path / "a")
-    assert table.to_pylist() == [{name: row[name] for name in table.column_names} for row in rows]
-    assert table.column_names == [*COLUMNS, "score_flow_px", "score_identity"]
+    assert table.to_pylist() == [{name: row.get(name) for name in table.column_names} for row in rows]
+    assert table.column_names == [*COLUMNS, *ORIGIN, "score_flow_px", "score_identity"]
     assert score_names(table) == ["flow_px", "identity"]
     write_manifest(tmp_path / "b", table)
     assert (tmp_path / "a" / MANIFEST).read_bytes() == (tmp_path / "b" / MANIFEST).read_bytes()

@@ -38,7 +38,7 @@ def test_groups_in_any_order_and_twice_give_the_same_bytes(tmp_path):
         assert done.value.num_made == num_made
     merged = run_shards(tmp_path / "dealt", DIGESTS, shard_stubs.prepare)
     assert merged.num_shards_made == 0
-    assert (merged.rows, merged.skips) == (whole.rows, whole.skips)
+    assert (merged.table, merged.skips) == (whole.table, whole.skips)
     assert files(tmp_path / "dealt") == files(tmp_path / "whole")
 
 
@@ -53,7 +53,7 @@ def test_a_driver_makes_the_shards_first(tmp_path):
     for _ in range(2):  # the second time there is nothing left to do
         with shards_by(elsewhere):
             run = run_shards(tmp_path, DIGESTS, shard_stubs.prepare)
-        assert (len(run.rows), run.num_shards_made) == (5 * shard_stubs.NUM_TRIPLETS, 0)
+        assert (run.table.num_rows, run.num_shards_made) == (5 * shard_stubs.NUM_TRIPLETS, 0)
     assert asked == [5]
     assert current_driver() is None
 

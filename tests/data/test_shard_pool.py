@@ -36,7 +36,7 @@ def reference(tmp_path_factory) -> Path:
 
 def test_all_rows_and_skips_in_order(tmp_path):
     run = run_shards(tmp_path, DIGESTS, shard_stubs.prepare)
-    assert [row["key"] for row in run.rows] == [f"s{i}-t{n}" for i in range(3) for n in range(3)]
+    assert run.table["key"].to_pylist() == [f"s{i}-t{n}" for i in range(3) for n in range(3)]
     assert run.skips.as_json() == {
         "broken": {"count": 3, "examples": [f"bad-{i}: is broken" for i in range(3)]}
     }
@@ -50,7 +50,7 @@ def test_what_is_complete_is_not_made_again(tmp_path):
     run = run_shards(tmp_path, changed, shard_stubs.prepare)
     made = {path.name for path, before in times.items() if path.stat().st_mtime_ns != before}
     assert made == {"shard-000001.tar", "shard-000001.json"}
-    assert (run.num_shards_made, run.num_triplets_made, len(run.rows)) == (1, 3, 9)
+    assert (run.num_shards_made, run.num_triplets_made, run.table.num_rows) == (1, 3, 9)
     assert run_shards(tmp_path, changed, shard_stubs.prepare).num_shards_made == 0
 
 

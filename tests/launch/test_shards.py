@@ -1,5 +1,6 @@
 """The Indexed Job: its body, and a cluster that runs its indexes as the API would."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -45,6 +46,10 @@ def test_the_job_has_an_index_a_group_with_retries_of_its_own():
     assert spec["backoffLimitPerIndex"] >= 1
     (container,) = spec["template"]["spec"]["containers"]
     assert container["volumeMounts"][0]["mountPath"] == "/data"
+    assert container["env"] == []
+    by_digest = indexed_job("ingest", replace(CLUSTER, image="sugar@sha256:ab"), ["x"], 8, 3)
+    (told,) = by_digest["spec"]["template"]["spec"]["containers"][0]["env"]
+    assert told == {"name": "SUGAR_IMAGE_DIGEST", "value": "sha256:ab"}
     assert spec["template"]["spec"]["restartPolicy"] == "Never"
     assert spec["template"]["spec"]["serviceAccountName"] == "runner"
     again = indexed_job("ingest", CLUSTER, ["python", "$(JOB_COMPLETION_INDEX)/8"], 8, 3)
