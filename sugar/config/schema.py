@@ -233,7 +233,7 @@ class Phase(Section):
 class Strategy(Section):
     name: Literal["mix", "ts", "tsf", "custom"]
     mix_probability: Share
-    custom: Annotated[tuple[Phase, ...], BeforeValidator(_as_tuple), Field(min_length=1, max_length=2)] | None
+    custom: Annotated[tuple[Phase, ...], BeforeValidator(_as_tuple), Field(min_length=1)] | None
 
     @model_validator(mode="after")
     def _custom_is_given(self) -> Strategy:

@@ -17,11 +17,11 @@ TRAINING = ("seed", "video.fps", "conditions", "strategy", "training", "networks
 @declare("latents_real", "stage1", (*TRAINING, "model", "networks.base", "networks.dino", "networks.clip"))
 def pretrain(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Train stage 1 on real video, from the base text-to-video model (SUGAR section 3.2)."""
-    from sugar.stages.phase import train_phase
+    from sugar.stages.phase import train_phases
 
     base = params.network("base")
-    return train_phase(
-        _phase(params, 1, (params.pretrain.steps, 0)),
+    return train_phases(
+        _phases(params, 1, (params.pretrain.steps, 0)),
         name="stage1",
         init_from=base,
         base=base,
@@ -38,13 +38,16 @@ def pretrain(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
 
 @declare("latents_real latents_synthetic stage1", "stage2", (*TRAINING, "finetune"))
 def finetune(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
-    """Train stage 2 on real and synthetic video, from stage 1, part of the layers frozen."""
+    """Train stage 2 on real and synthetic video, from stage 1, part of the layers frozen.
+
+    A strategy of more than two phases runs all of them but the first here, one after another.
+    """
     from sugar.encoders.conditioner import encoder_folders
-    from sugar.stages.phase import train_phase
+    from sugar.stages.phase import train_phases
 
     stage1 = inputs["stage1"]
-    return train_phase(
-        _phase(params, 2, (params.pretrain.steps, params.finetune.steps)),
+    return train_phases(
+        _phases(params, 2, (params.pretrain.steps, params.finetune.steps)),
         name="stage2",
         init_from=str(stage1),
         base=str(stage1),
@@ -62,18 +65,18 @@ def finetune(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
 def configured_phases(params: Params) -> list[Phase]:
     """The phases that `pretrain` and `finetune` run, those without steps left out."""
     steps = (params.pretrain.steps, params.finetune.steps)
-    phases = [_phase(params, 1, (steps[0], 0)), _phase(params, 2, steps)]
+    phases = [*_phases(params, 1, (steps[0], 0)), *_phases(params, 2, steps)]
     return [phase for phase in phases if phase.steps]
 
 
-def _phase(params: Params, stage: int, steps: tuple[int, int]) -> Phase:
-    from sugar.training.strategies import resolve_strategy, stage_phase
+def _phases(params: Params, stage: int, steps: tuple[int, int]) -> tuple[Phase, ...]:
+    from sugar.training.strategies import resolve_strategy, stage_phases
 
     strategy = params.section("strategy")
     rows = strategy["custom"] and [
         {key: value for key, value in row.items() if value is not None} for row in strategy["custom"]
     ]
-    return stage_phase(resolve_strategy(strategy["name"], steps, strategy["mix_probability"], rows), stage)
+    return stage_phases(resolve_strategy(strategy["name"], steps, strategy["mix_probability"], rows), stage)
 
 
 def _training_settings(params: Params) -> dict[str, Any]:

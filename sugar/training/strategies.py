@@ -101,7 +101,8 @@ def resolve_strategy(
         name: a key of `STRATEGIES`, or "custom".
         steps: optimizer steps of stage 1 and stage 2; "mix" runs their sum as one phase.
         mix_probability: the paper's p for "mix"; None: 0.5.
-        custom: for "custom": the fields of each `Phase`; `name` and `steps` may be left out.
+        custom: for "custom": the fields of each `Phase`; `name` and `steps` may be left out (those of stage 2
+            are then the steps of each phase after the first).
 
     Raises:
         InputError: unknown name, or values out of range.
@@ -124,25 +125,15 @@ def resolve_strategy(
     return strategy
 
 
-def stage_phase(strategy: Strategy, stage: int) -> Phase:
-    """The phase that stage 1 (`pretrain`) or stage 2 (`finetune`) runs.
+def stage_phases(strategy: Strategy, stage: int) -> tuple[Phase, ...]:
+    """The phases that stage 1 (`pretrain`) or stage 2 (`finetune`) runs, one after another.
 
-    A strategy of one phase runs it in stage 2, where both datasets are at hand; stage 1 then has 0 steps and
-    exports the model that stage 2 starts from.
-
-    Raises:
-        InputError: a strategy of more than two phases.
+    Stage 1 runs the first phase, stage 2 all others. A strategy of one phase runs it in stage 2, where both
+    datasets are at hand; stage 1 then has 0 steps and exports the model that stage 2 starts from.
     """
-    if len(strategy.phases) > 2:
-        raise InputError(
-            f"strategy {strategy.name!r}: pretrain and finetune run a phase each, "
-            f"got {len(strategy.phases)} phases"
-        )
-    if len(strategy.phases) == 2:
-        return strategy.phases[stage - 1]
-    only = next(iter(strategy.phases))
-    return (
-        replace(only, name="start", steps=0, frozen_fraction=0.0, synthetic_probability=0.0)
-        if stage == 1
-        else only
-    )
+    first, *others = strategy.phases
+    if others:
+        return (first,) if stage == 1 else tuple(others)
+    if stage == 2:
+        return (first,)
+    return (replace(first, name="start", steps=0, frozen_fraction=0.0, synthetic_probability=0.0),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sugar.config import InputError
-from sugar.training.strategies import STRATEGIES, Phase, Strategy, resolve_strategy, stage_phase
+from sugar.training.strategies import STRATEGIES, Phase, Strategy, resolve_strategy, stage_phases
 
 
 def test_the_paper_s_strategies() -> None:
@@ -29,8 +29,18 @@ def test_mix_takes_its_probability(p: float) -> None:
 
 def test_a_single_phase_runs_in_stage_2() -> None:
     mix = resolve_strategy("mix", (7, 5))
-    assert stage_phase(mix, 1).steps == 0
-    assert stage_phase(mix, 2) == mix.phases[0]
+    assert [phase.steps for phase in stage_phases(mix, 1)] == [0]
+    assert stage_phases(mix, 2) == mix.phases
+
+
+def test_stage_2_runs_all_phases_after_the_first() -> None:
+    rows = [{"synthetic_probability": p, "frozen_fraction": 0.0} for p in (0.0, 0.3, 0.6, 0.9)]
+    rows[2]["steps"] = 3
+    strategy = resolve_strategy("custom", (7, 5), custom=rows)
+    assert [phase.name for phase in stage_phases(strategy, 1)] == ["stage1"]
+    later = stage_phases(strategy, 2)
+    assert [(phase.name, phase.steps) for phase in later] == [("stage2", 5), ("stage3", 3), ("stage4", 5)]
+    assert [phase.synthetic_probability for phase in later] == [0.3, 0.6, 0.9]
 
 
 def test_a_custom_strategy() -> None:
