@@ -66,8 +66,9 @@ ui: $(STAMP)  ## MLflow on http://127.0.0.1:5000: every number, video and checkp
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 .PHONY: pipeline
-pipeline: $(STAMP)  ## compile pipelines/sugar_tsf.yaml again
+pipeline: $(STAMP)  ## compile pipelines/sugar_tsf.yaml and pipelines/shards.yaml again
 	python -m pipelines.sugar_tsf
+	python -m pipelines.shards
 
 .PHONY: constraints
 constraints: $(STAMP)  ## write constraints.txt from what is installed

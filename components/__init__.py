@@ -7,6 +7,7 @@ from components.finetune import finetune
 from components.ingest import ingest
 from components.pretrain import pretrain
 from components.register import register
+from components.shards import shards
 from components.source import source
 from components.synthesize import synthesize
 from components.validate import validate
@@ -19,6 +20,7 @@ __all__ = [
     "ingest",
     "pretrain",
     "register",
+    "shards",
     "source",
     "synthesize",
     "validate",

@@ -254,16 +254,24 @@ class Cluster(Section):
     max_restarts: Natural = 20
 
 
+MAX_PARALLEL_FOR = 32
+
+
 class Shards(Section):
-    driver: Literal["pool", "indexed_job"]
+    driver: Literal["pool", "parallel_for", "indexed_job"]
     groups: Count
     parallelism: Count
     cluster: Cluster | None
 
     @model_validator(mode="after")
     def _cluster_is_given(self) -> Shards:
-        if self.driver == "indexed_job" and self.cluster is None:
-            raise ValueError("cluster must be given when driver is indexed_job, got null")
+        if self.driver != "pool" and self.cluster is None:
+            raise ValueError(f"cluster must be given when driver is {self.driver}, got null")
+        if self.driver == "parallel_for" and self.groups > MAX_PARALLEL_FOR:
+            raise ValueError(
+                f"groups must be <= {MAX_PARALLEL_FOR} when driver is parallel_for (a driver pod each), "
+                f"got {self.groups}; indexed_job takes thousands"
+            )
         return self
 
 

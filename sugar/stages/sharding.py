@@ -1,11 +1,14 @@
 """Where the shards of a stage are made: `shards.driver` of params.yaml, and the body of one group.
 
-`python -m sugar.stages.sharding JOB.json GROUP` is what a pod of an Indexed Job runs.
+`python -m sugar.stages.sharding JOB.json GROUP` is what a pod of an Indexed Job runs; a task of the pipeline
+`pipelines/shards.py` calls `run_group`.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +21,13 @@ if TYPE_CHECKING:
     from sugar.stages.stage import Stage
 
 SHARDED = ("synthesize", "ingest")
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def cluster_driver(
     stage: Stage, params: Params, inputs: Mapping[str, Path], outputs: Mapping[str, Path]
 ) -> Elsewhere | None:
-    """What makes the stage's shards when it is not this process: an Indexed Job, or None.
+    """What makes the stage's shards when it is not this process: an Indexed Job, a pipeline, or None.
 
     The job's description lies beside the output folder, on the volume that the pods mount.
     """
@@ -51,11 +55,30 @@ def cluster_driver(
                 "outputs": {name: str(path) for name, path in outputs.items() if name != "metrics"},
             },
         )
+        if settings.driver == "parallel_for":
+            _run_parallel_for(description, groups)
+            return
         group = f"$(JOB_COMPLETION_INDEX)/{groups}"
         command = ["python", "-m", "sugar.stages.sharding", str(description), group]
         run_indexed_job(indexed_job(stage.name, cluster, command, groups, settings.parallelism))
 
     return elsewhere
+
+
+def _run_parallel_for(description: Path, groups: int) -> None:
+    """Run `pipelines.shards` in a process of its own: kfp is not imported below `components`.
+
+    Raises:
+        RuntimeError: the run could not be started or followed.
+    """
+    path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.shards", str(description), str(groups)],
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"pipelines.shards ended with exit code {done.returncode}; its error is above")
 
 
 def run_group(description: Path, group: str) -> int:

@@ -1,0 +1,93 @@
+"""The pipeline of a stage's shards: its compiled file, its start, and its tasks run on this machine."""
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+pytest.importorskip("kfp")
+
+from pipelines import shards
+from sugar.config import InputError, load_params
+from sugar.data.manifest import dataset_digest
+from sugar.stages import STAGES, sharding
+
+CLUSTER = {"image": "sugar@sha256:ab", "volume_claim": "claim", "mount_path": "/volume"}
+TINY = ["ingest.num_clips=4", "ingest.shard_size=2", "tracking.enabled=false"]
+
+
+def settings(groups: int = 2) -> str:
+    about = {"driver": "parallel_for", "groups": groups, "parallelism": 2, "cluster": CLUSTER}
+    return f"shards={json.dumps(about)}"
+
+
+def test_the_committed_file_is_what_the_code_compiles_to(tmp_path, monkeypatch):
+    committed = shards.PACKAGE.read_text()
+    monkeypatch.setattr(shards, "PACKAGE", tmp_path / "shards.yaml")
+    shards.main([])
+    assert (tmp_path / "shards.yaml").read_text() == committed, "run `make pipeline` and commit the result"
+
+
+def test_a_run_is_started_with_every_group_and_followed(tmp_path, project_root, caplog):
+    params = load_params(project_root / "params.yaml", ["smoke"], [settings(3)])
+    description = tmp_path / "job.json"
+    description.write_text(json.dumps({"stage": "ingest", "params": params.as_dict()}))
+    asked: dict = {}
+
+    def create(package, **options):
+        asked.update(options, spec=list(yaml.safe_load_all(Path(package).read_text())))
+        return SimpleNamespace(run_id="r1")
+
+    client = SimpleNamespace(
+        create_run_from_pipeline_package=create,
+        wait_for_run_completion=lambda run_id, *rest: SimpleNamespace(state="FAILED"),
+    )
+    shards.run(description, 3, client)
+    assert asked["arguments"] == {"description": str(description), "groups": ["0/3", "1/3", "2/3"]}
+    assert "run r1 of the shards of ingest: FAILED" in caplog.text
+    pipeline, platform = asked["spec"]
+    (container,) = [e["container"] for e in pipeline["deploymentSpec"]["executors"].values()]
+    assert container["image"] == CLUSTER["image"]
+    assert container["env"] == [{"name": "SUGAR_IMAGE_DIGEST", "value": "sha256:ab"}]
+    (loop,) = pipeline["root"]["dag"]["tasks"].values()
+    assert loop["iteratorPolicy"] == {"parallelismLimit": 2}
+    assert "/volume" in json.dumps(platform) and "claim" in json.dumps(platform)
+
+
+def test_groups_beyond_32_are_refused(project_root):
+    with pytest.raises(InputError, match=r"shards.*groups must be <= 32 when driver is parallel_for"):
+        load_params(project_root / "params.yaml", overrides=[settings(33)])
+
+
+@pytest.mark.slow
+def test_a_stage_by_parallel_for_gives_the_dataset_of_one_machine(tmp_path, project_root, monkeypatch):
+    from kfp import local
+
+    file = project_root / "params.yaml"
+    monkeypatch.setenv("PYTHONPATH", str(project_root))
+
+    def here(command, **options):
+        """`pipelines.shards` with its tasks in processes of this machine."""
+        description, groups = Path(command[3]), int(command[4])
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path / "kfp"))
+        shards.shards_pipeline(CLUSTER | {"resources": {}}, 2)(
+            description=str(description), groups=[f"{i}/{groups}" for i in range(groups)]
+        )
+        return subprocess.CompletedProcess(command, 0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sharding, "subprocess", SimpleNamespace(run=here))
+        far = STAGES["ingest"](
+            load_params(file, ["smoke"], [*TINY, settings()]), {}, {"real": tmp_path / "far" / "real"}
+        )
+    near = STAGES["ingest"](load_params(file, ["smoke"], TINY), {}, {"real": tmp_path / "near" / "real"})
+    assert (far["triplets"], far["shards_made"]) == (near["triplets"], 0)
+    assert dataset_digest(tmp_path / "far" / "real") == dataset_digest(tmp_path / "near" / "real")
+
+
+def test_a_run_that_cannot_start_is_an_error(tmp_path):
+    with pytest.raises(RuntimeError, match=r"pipelines\.shards ended with exit code 1"):
+        sharding._run_parallel_for(tmp_path / "nowhere.json", 2)
