@@ -1,4 +1,4 @@
-"""No tensor of L x L elements exists in selective attention, forward or backward; what exists is linear in L."""
+"""No tensor of L x L elements exists in selective attention, forward or backward; all are linear in L."""
 
 from __future__ import annotations
 
