@@ -54,6 +54,10 @@ smoke: $(STAMP)  ## every stage in under two minutes, below .smoke (nothing lear
 test: $(STAMP)  ## the tests
 	@OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadfile
 
+.PHONY: test-slow
+test-slow: $(STAMP)  ## the slow tests: two ranks killed and stopped under every ZeRO stage, whole generators, ...
+	@OMP_NUM_THREADS=1 python -m pytest -m slow
+
 .PHONY: check
 check: $(STAMP)  ## lint, format, types, import directions
 	ruff check .

@@ -1,0 +1,62 @@
+"""Where the runs are: the URI of the store, its experiment, one process at a time that creates its tables."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sugar.config import InputError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def absolute_uri(uri: str, root: Path) -> str:
+    """`sqlite:///mlflow.db` as an absolute path under `root`; other URIs as they are."""
+    scheme = "sqlite:///"
+    if not uri.startswith(scheme) or uri.startswith(f"{scheme}/") or uri == f"{scheme}:memory:":
+        return uri
+    return f"{scheme}{(root / uri.removeprefix(scheme)).resolve()}"
+
+
+def artifact_location(artifacts: str, root: Path) -> str:
+    """URI of a folder for artifacts under `root`; a URI as it is."""
+    return artifacts if "://" in artifacts else (root / artifacts).resolve().as_uri()
+
+
+@contextlib.contextmanager
+def first_user(uri: str) -> Iterator[None]:
+    """One process at a time creates the tables of a SQLite store."""
+    if not uri.startswith("sqlite:////"):
+        yield
+        return
+    file = Path(uri.removeprefix("sqlite:///"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file.with_name(file.name + ".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def experiment_id(client: MlflowClient, name: str, location: str | None) -> str:
+    """Id of an experiment, created where it is missing with its artifacts at `location`.
+
+    Raises:
+        InputError: it was deleted in MLflow.
+    """
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process was quicker
+    assert found is not None
+    if found.lifecycle_stage != "active":
+        raise InputError(f"tracking.experiment: '{name}' was deleted in MLflow; restore it or name another")
+    return found.experiment_id
