@@ -7,8 +7,6 @@ import json
 import os
 import signal
 import sys
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,8 +27,6 @@ assert _FIXTURES.loader is not None
 _MODULE = importlib.util.module_from_spec(_FIXTURES)
 _FIXTURES.loader.exec_module(_MODULE)
 base, caches, make_job = _MODULE.base, _MODULE.caches, _MODULE.make_job
-
-STAGES = [(1, "fp32"), (2, "fp32"), (3, "fp32"), (0, "fp32"), (1, "bf16"), (3, "bf16")]
 
 
 def test_one_process_is_this_one(make_job) -> None:
@@ -70,92 +66,30 @@ def test_sigterm_before_the_ranks_listen_asks_to_be_started_again_too(make_job, 
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(make_job) -> None:
-    one = run_training(make_job("one", log_every=1))
-    lines, sampled = [], []
-    two = run_training(
-        make_job("two", num_processes=2, log_every=1, sample_every=3),
-        2,
-        lambda metrics, step: lines.append((step, dict(metrics))),
-        lambda model, step: sampled.append((step, model.training)),
-    )
-    assert two["loss"] == pytest.approx(one["loss"], abs=1e-5)
+@pytest.mark.parametrize("zero_stage", [0, 1, 2, 3])
+def test_two_processes_equal_one(make_job, zero_stage) -> None:
+    """Losses of every step and held-out losses; under ZeRO-3 neither validation nor sampling hangs."""
+    told: dict[str, dict[int, dict[str, float]]] = {"one": {}, "two": {}}
+    sampled = []
+
+    def into(name: str):
+        return lambda metrics, step: told[name].setdefault(step, {}).update(metrics)
+
+    changes = {"micro_batch": 1, "log_every": 1, "sample_every": 3, "zero_stage": zero_stage}
+    one = run_training(make_job("one", **changes), log=into("one"))
+    job = make_job("two", **changes, num_processes=2)
+    two = run_training(job, 2, into("two"), lambda model, step: sampled.append((step, model.training)))
+    assert sorted(told["two"]) == [1, 2, 3, 4, 5, 6]
+    for step, metrics in told["one"].items():
+        losses = {name: value for name, value in metrics.items() if "loss" in name}
+        assert {name: told["two"][step][name] for name in losses} == pytest.approx(losses, abs=1e-5)
+    assert {"held_out_loss_real", "held_out_loss_synthetic"} <= set(told["two"][3])
     assert two["held_out_loss"] == pytest.approx(one["held_out_loss"], abs=1e-5)
-    assert sorted({step for step, _ in lines}) == [1, 2, 3, 4, 5, 6]
     assert sampled
     assert not any(training for _, training in sampled)
     expected = dict(read_weights(Path(make_job("one").output) / "transformer_raw"))
-    for name, tensor in read_weights(Path(make_job("two").output) / "transformer_raw"):
+    for name, tensor in read_weights(Path(job.output) / "transformer_raw"):
         torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-4)
-
-
-def _state(job) -> dict[str, bytes]:
-    last = Path(job.checkpoints) / job.phase / f"step-{job.steps:08d}"
-    files = [
-        *last.glob("state-*"),
-        *Path(job.output).glob("*.csv"),
-        *Path(job.output).glob("*/*.safetensors"),
-    ]
-    return {file.parent.name + "/" + file.name: file.read_bytes() for file in files}
-
-
-def _signal_workers(job, number: int, when_step: int) -> threading.Thread:
-    """Once a checkpoint of `when_step` or later is there, signal every worker of the job."""
-
-    def run() -> None:
-        folder = Path(job.checkpoints) / job.phase
-        while not any(int(p.name[5:]) >= when_step for p in folder.glob("step-*")):
-            time.sleep(0.005)
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit():
-                try:
-                    command = (entry / "cmdline").read_bytes().decode()
-                except OSError:
-                    continue
-                if "sugar.launch.worker" in command and str(job.checkpoints) in command:
-                    os.kill(int(entry.name), number)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    return thread
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("zero_stage, precision", STAGES)
-def test_kill_9_at_any_moment_changes_no_bit(make_job, zero_stage, precision) -> None:
-    changes = {
-        "num_processes": 2,
-        "zero_stage": zero_stage,
-        "precision": precision,
-        "frozen_fraction": 0.5,
-        "steps": 10,
-        "checkpoint_every": 1,
-    }
-    whole, parts = make_job("whole", **changes), make_job("parts", **changes)
-    run_training(whole, 2)
-    for step in (2, 5):
-        thread = _signal_workers(parts, signal.SIGKILL, step)
-        with pytest.raises(RuntimeError, match="torchrun group ended with code"):
-            run_training(parts, 2)
-        thread.join()
-    run_training(parts, 2)
-    assert _state(parts) == _state(whole)
-
-
-@pytest.mark.slow
-def test_sigterm_to_this_process_stops_the_group_and_saves(make_job) -> None:
-    whole, parts = (make_job(n, num_processes=2, steps=30, checkpoint_every=2) for n in ("whole", "parts"))
-    run_training(whole, 2)
-
-    def log(metrics, step: int) -> None:
-        if step == 4:
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    with pytest.raises(Preempted) as stopped:
-        run_training(parts, 2, log)
-    assert 4 <= stopped.value.step < 30
-    run_training(parts, 2)
-    assert _state(parts) == _state(whole)
 
 
 @pytest.mark.slow
