@@ -270,7 +270,7 @@ class Engine:
 
     @property
     def owns_state(self) -> bool:
-        """Whether this rank speaks for its fragments: under ZeRO 0 all ranks hold the same, and rank 0 does."""
+        """Whether this rank saves its fragments: under ZeRO 0 all ranks hold the same, and rank 0 does."""
         return self.zero_stage > 0 or self.rank == 0
 
     def moments(self, key: str) -> list[Tensor]:
