@@ -142,7 +142,7 @@ def sugar(stage: str, root: Path, project_root: Path) -> subprocess.Popen:
     for section in ("synthesize", "ingest"):
         settings += [f"{section}.num_workers=2", f"{section}.shard_size=2"]
     settings += ["encode.shard_size=3", "encode.batch_size=2", "validate.min_rows.real=1"]
-    settings += ["validate.min_rows.synthetic=1", "video.num_frames=5"]
+    settings += ["validate.min_rows.synthetic=1"]
     command = [Path(sys.executable).parent / "sugar", stage, "--profile", "smoke"]
     command += itertools.chain.from_iterable(("--set", setting) for setting in settings)
     return subprocess.Popen(command, cwd=project_root, start_new_session=True)

@@ -1,176 +1,27 @@
 """Damaged files by the thousand: read or refused with a reason; none crashes, hangs or eats memory."""
 
-import io
-import resource
-import signal
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 
-import av
 import numpy as np
 import pytest
+from damaged_files import damaged, fuzz, good_files, moving_clip, picture, reader, saved
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from photo_folders import folder_subjects
 
-from sugar.config import InputError
-from sugar.data.image_io import BadMedia, load_image
-from sugar.data.manifest import read_manifest, write_manifest
+from sugar.data.atomic import sha256_bytes
+from sugar.data.shard_pool import Skips
 from sugar.data.shards import read_shard, write_shard
-from sugar.data.video_io import decode_video, encode_mp4, probe
-from sugar.ingest.survey import survey_clip
-
-MAX_SECONDS, MAX_GIB = 5, 1.0
-
-
-def picture(mode: str, size: tuple[int, int] = (40, 28)) -> Image.Image:
-    rng = np.random.default_rng(len(mode))
-    image = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), np.uint8)).resize(size)
-    if mode == "I;16":
-        return Image.fromarray(rng.integers(0, 65536, (size[1], size[0]), np.uint16))
-    return image.convert(mode)
-
-
-def saved(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def odd_clip(codec: str, container: str, size: tuple[int, int], pixel_format: str, times: list[int]) -> bytes:
-    """Frames shown at irregular times, in any container."""
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as out:
-        stream = out.add_stream(codec, rate=24)
-        stream.width, stream.height, stream.pix_fmt = *size, pixel_format
-        for time in times:
-            pixels = np.full((size[1], size[0], 3), (time * 9) % 256, np.uint8)
-            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts = time
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode())
-    return file.getvalue()
+from sugar.data.video_io import encode_mp4
+from sugar.encoders.segmentation import NoSubject, Segmentation
+from sugar.ingest.clips import FolderClips
+from sugar.ingest.shard import IngestRecipe, ingest_shard
+from sugar.triplet import Triplet
 
 
 @pytest.fixture(scope="module")
-def seeds(make_clip, make_triplet, tmp_path_factory) -> dict[str, bytes]:
-    """Good files of every kind that is read, small, so that damage hits what matters."""
-    folder = tmp_path_factory.mktemp("seeds")
-    write_shard(folder / "shard-000000.tar", [make_triplet(i) for i in range(3)])
-    rows = write_shard(folder / "shard-000001.tar", [make_triplet(9)])
-    write_manifest(folder, rows)
-    rgb, palette = picture("RGB"), picture("P")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    return {
-        "a.png": saved(rgb, "PNG"),
-        "b.png": saved(palette, "PNG", transparency=3),
-        "c.png": saved(picture("I;16"), "PNG"),
-        "d.png": saved(picture("RGBA", (1, 1)), "PNG"),
-        "a.jpg": saved(rgb, "JPEG", exif=exif),
-        "b.jpg": saved(picture("CMYK"), "JPEG"),
-        "c.jpg": saved(picture("L"), "JPEG", progressive=True),
-        "a.webp": saved(picture("RGBA"), "WEBP"),
-        "b.webp": saved(rgb, "WEBP", save_all=True, append_images=[rgb.rotate(90)], lossless=True),
-        "a.gif": saved(palette, "GIF", save_all=True, append_images=[palette.rotate(90)]),
-        "a.tiff": saved(picture("LA"), "TIFF"),
-        "a.mp4": encode_mp4(make_clip(0), 8),
-        "b.mp4": encode_mp4(make_clip(1, num_frames=1), 8),
-        "c.mp4": odd_clip("mpeg4", "mp4", (33, 21), "yuv420p", [0, 1, 5, 6, 20]),
-        "a.mkv": odd_clip("ffv1", "matroska", (34, 22), "yuva420p", [0, 2, 3, 9]),
-        "a.avi": odd_clip("mjpeg", "avi", (32, 32), "yuvj420p", [0, 1, 2]),
-        "a.tar": (folder / "shard-000000.tar").read_bytes(),
-        "a.parquet": (folder / "manifest.parquet").read_bytes(),
-    }
-
-
-def damaged(data: bytes, rng: np.random.Generator) -> bytes:
-    """One of the ways in which files break."""
-    content = np.frombuffer(data, np.uint8).copy()
-    at = int(rng.integers(len(content)))
-    length = int(min(len(content) - at, rng.integers(1, 200)))
-    kind = rng.integers(7)
-    if kind == 0:
-        return data[:at]
-    if kind == 1:
-        places = rng.integers(0, len(content), rng.integers(1, 65))
-        content[places] ^= (1 << rng.integers(0, 8, len(places))).astype(np.uint8)
-    elif kind == 2:
-        content[at : at + length] = 0
-    elif kind == 3:
-        content[at : at + length] = rng.integers(0, 256, length, np.uint8)
-    elif kind == 4:
-        content[rng.integers(0, min(64, len(content)))] = rng.integers(0, 256)
-    elif kind == 5:
-        return data[:at] + data[at + length :]
-    else:
-        return data[: at + length] + data[at:]
-    return content.tobytes()
-
-
-def reader(name: str, folder) -> Callable[[bytes], object]:
-    """What the project does with a file of that kind."""
-
-    def shard(data: bytes) -> int:
-        (folder / "shard-000007.tar").write_bytes(data)
-        told: list[tuple[str, str]] = []
-        good = list(read_shard(folder / "shard-000007.tar", on_bad=lambda key, why: told.append((key, why))))
-        assert len(good) == 3 or told, "a sample went missing without a reason"
-        return len(good)
-
-    def manifest(data: bytes) -> object:
-        (folder / "manifest.parquet").write_bytes(data)
-        return read_manifest(folder).to_pylist()
-
-    def clip(data: bytes) -> object:
-        info = probe(data)
-        survey_clip(data, info.fps)
-        return decode_video(data, max_frames=50)
-
-    kind = name.split(".")[1]
-    return {"tar": shard, "parquet": manifest}.get(kind) or (
-        clip if kind in ("mp4", "mkv", "avi") else load_image
-    )
-
-
-@contextmanager
-def limited(what: str) -> Iterator[None]:
-    """Fails when the body takes more than 5 s."""
-
-    def stop(*_: object) -> None:
-        raise AssertionError(f"{what}: hangs")
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, MAX_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
-def fuzz(seeds: dict[str, bytes], num_inputs: int, seed: int, folder) -> Counter[str]:
-    """Reads that many damaged files of each kind in turn; returns what became of them."""
-    rng, outcomes = np.random.default_rng(seed), Counter()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    names = sorted(seeds)
-    for number in range(num_inputs):
-        name = names[number % len(names)]
-        data = damaged(seeds[name], rng)
-        with limited(f"{name} {seed}:{number}"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                reader(name, folder)(data)
-                outcomes["read"] += 1
-            except BadMedia as bad:
-                outcomes[bad.reason] += 1
-            except InputError:
-                outcomes["input"] += 1
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**20
-    assert grown < MAX_GIB, f"memory grew by {grown:.2f} GiB"
-    return outcomes
+def seeds(tmp_path_factory) -> dict[str, bytes]:
+    return good_files(tmp_path_factory.mktemp("seeds"))
 
 
 def test_the_seeds_themselves_are_read(seeds, tmp_path):
@@ -179,17 +30,63 @@ def test_the_seeds_themselves_are_read(seeds, tmp_path):
 
 
 def test_a_few_damaged_files(seeds, tmp_path):
-    outcomes = fuzz(seeds, 180, 0, tmp_path)
-    assert outcomes.total() == 180
-    assert outcomes["read"]
-    assert all(outcomes)  # every refusal has a reason
-    assert len(outcomes) > 3
+    reasons = [outcome.reason for outcome in fuzz(seeds, 180, 0, tmp_path)]
+    assert len(reasons) == 180
+    assert "read" in reasons
+    assert all(reasons)  # every refusal has a reason
+    assert len(set(reasons)) > 3
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_a_thousand_damaged_files(seeds, tmp_path, seed):
-    assert fuzz(seeds, 1000, seed, tmp_path).total() == 1000
+    assert len(fuzz(seeds, 1000, seed, tmp_path)) == 1000
+
+
+@pytest.mark.parametrize("num_bad", [20, pytest.param(300, marks=pytest.mark.slow)])
+def test_good_photos_survive_among_damaged_ones(seeds, tmp_path, num_bad):
+    rng, skips = np.random.default_rng(num_bad), Skips()
+    kinds = [name for name in sorted(seeds) if name.split(".")[1] in ("png", "jpg", "webp")]
+    good = [saved(picture("RGB", (40 + i, 40)), "PNG") for i in range(num_bad // 4)]
+    for i, data in enumerate(good):
+        (tmp_path / f"dog{i:04d}.png").write_bytes(data)
+    for i in range(num_bad):
+        kind = kinds[i % len(kinds)]
+        (tmp_path / f"bad{i:04d}.{kind.split('.')[1]}").write_bytes(damaged(seeds[kind], rng))
+    subjects = list(folder_subjects(tmp_path, on_skip=skips.add))
+    assert {sha256_bytes(data) for data in good} <= {subject.source_digest for subject in subjects}
+    assert len(subjects) + skips.counts.total() == len(good) + num_bad
+
+
+def bright(image_rgb: np.ndarray, noun: str, *, prior_HW: np.ndarray | None = None) -> Segmentation:
+    mask = (image_rgb.min(axis=2) > 180).astype(np.uint8) * 255
+    if not mask.any():
+        raise NoSubject("all dark")
+    return Segmentation(mask, 1.0)
+
+
+def no_score(triplets: Sequence[Triplet]) -> list[dict[str, float]]:
+    return [{} for _ in triplets]
+
+
+@pytest.mark.parametrize("num_bad", [12, pytest.param(200, marks=pytest.mark.slow)])
+def test_good_clips_survive_among_damaged_ones(seeds, tmp_path, num_bad):
+    rng, skips = np.random.default_rng(num_bad), Skips()
+    kinds = [name for name in sorted(seeds) if name.split(".")[1] in ("mp4", "mkv", "avi")]
+    good = [encode_mp4(moving_clip(100 + i, 9), 8) for i in range(num_bad // 4)]
+    for i, data in enumerate(good):
+        (tmp_path / f"good{i:04d}.mp4").write_bytes(data)
+        (tmp_path / f"good{i:04d}.txt").write_text("a square")
+    for i in range(num_bad):
+        kind = kinds[i % len(kinds)]
+        (tmp_path / f"bad{i:04d}.{kind.split('.')[1]}").write_bytes(damaged(seeds[kind], rng))
+        (tmp_path / f"bad{i:04d}.txt").write_text("damaged")
+    clips = FolderClips(tmp_path, 0)
+    recipe = IngestRecipe(seed=0, fps=8, num_frames=5, height_px=32, width_px=48, max_windows=1)
+    made = list(ingest_shard(map(clips.load, range(len(clips))), recipe, bright, no_score, skips.add))
+    assert {sha256_bytes(data) for data in good} <= {triplet.source_digest for triplet in made}
+    assert len(made) + skips.counts.total() == len(clips)
+    assert len(clips) + len(clips.repeated) == len(good) + num_bad
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
