@@ -157,6 +157,9 @@ def _add_generate(verbs: argparse._SubParsersAction[_Parser]) -> None:
         "--image-guidance", metavar="SCALE", type=_scale, help="default: sampling.image_scale"
     )
     parser.add_argument("--text-guidance", metavar="SCALE", type=_scale, help="default: sampling.text_scale")
+    parser.add_argument(
+        "--lora", metavar="DIR", help="LoRA weights for the model: a folder (STAGE/lora) or hub id"
+    )
     parser.add_argument("--negative-prompt", metavar="TEXT", help="default: sampling.negative_prompt")
     parser.add_argument("--steps", metavar="N", type=_count, help="default: sampling.num_steps")
     parser.add_argument(
@@ -321,6 +324,7 @@ def _run_generate(args: argparse.Namespace) -> None:
         prompt=args.prompt,
         out=args.out,
         identity=args.identity,
+        lora=args.lora,
         image_scale=args.image_guidance,
         text_scale=args.text_guidance,
         negative_prompt=args.negative_prompt,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,6 +24,7 @@ def generate_file(
     prompt: str,
     out: Path,
     identity: Path | None = None,
+    lora: str | None = None,
     image_scale: float | None = None,
     text_scale: float | None = None,
     negative_prompt: str | None = None,
@@ -37,6 +39,7 @@ def generate_file(
         model: a `SugarPipeline` folder.
         image: picture of the subject; one with transparent parts counts as a cut-out.
         identity: a cut-out with alpha, used in place of segmenting `image`.
+        lora: folder or hub id of LoRA weights for the model.
 
     Raises:
         InputError: a missing or unreadable file, no subject in the picture, an empty text.
@@ -59,6 +62,8 @@ def generate_file(
     if cut_out is None:
         cut_out = _find_subject(params, image, photo[..., :3], noun)
     pipeline = load_pipeline(model, params.networks.device, params.sampling.precision)
+    if lora is not None:
+        _load_lora(pipeline, lora)
     sampling = params.sampling
     frames = pipeline(
         identity=Image.fromarray(cut_out),
@@ -80,6 +85,13 @@ def generate_file(
         output_type="uint8",
     ).frames
     write_bytes_atomic(out, encode_mp4(np.asarray(frames[0]), params.video.fps))
+
+
+def _load_lora(pipeline: Any, source: str) -> None:
+    try:
+        pipeline.load_lora_weights(source)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise InputError(f"--lora {source}: {str(error).splitlines()[0]}") from error
 
 
 def _load(option: str, file: Path, max_pixels: int) -> np.ndarray:

@@ -86,6 +86,7 @@ def test_a_cut_out_can_be_given_and_a_transparent_picture_is_one(command: dict[s
         ({"--out": "video.avi"}, "--out must end in .mp4, got video.avi"),
         ({"--out": "nowhere/video.mp4"}, "nowhere does not exist"),
         ({"--prompt": " "}, "prompt must say what the video shows"),
+        ({"--lora": "no/such/folder"}, "--lora no/such/folder: 'no/such/folder': no such folder"),
         ({"--noun": ""}, "--noun must name the subject"),
     ],
 )

@@ -275,6 +275,12 @@ class Shards(Section):
         return self
 
 
+class Lora(Section):
+    rank: Count
+    alpha: Positive
+    targets: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple), Field(min_length=1)]
+
+
 class Training(Section):
     zero_stage: Literal[0, 1, 2, 3]
     precision: Literal["fp32", "bf16"]
@@ -299,6 +305,7 @@ class Training(Section):
     held_out_every: Count
     held_out_samples: Count
     max_bad_steps: Count
+    lora: Lora | None
     cluster: Cluster | None
 
     @model_validator(mode="after")

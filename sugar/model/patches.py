@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -31,6 +32,17 @@ def embed_video(embed: Any, latents_BFCHW: Tensor) -> Tensor:
     if embed.use_positional_embeddings or embed.use_learned_positional_embeddings:
         video_BLD = video_BLD + _positions(embed, frames, height, width).to(video_BLD)
     return video_BLD
+
+
+def pad_frames(latents_BFCHW: Tensor, patch_size_t: int | None) -> Tensor:
+    """Latents with their first frame repeated in front until whole temporal patches fill them.
+
+    Source: CogVideoX 1.5 (its pipelines drop the frames in front again).
+    """
+    padding = -latents_BFCHW.shape[1] % (patch_size_t or 1)
+    if not padding:
+        return latents_BFCHW
+    return torch.cat([latents_BFCHW[:, :1].expand(-1, padding, -1, -1, -1), latents_BFCHW], dim=1)
 
 
 def _positions(embed: Any, frames: int, height: int, width: int) -> Tensor:

@@ -46,6 +46,8 @@ from sugar.model.projection import ImageProjection, drop_tokens
 # A pipeline's loader looks for the name `ModelMixin` in the module of a component.
 __all__ = ["Conditions", "ModelMixin", "SugarTransformer3DModel", "transformer_subfolder"]
 
+OFS = 2.0
+"""What CogVideoX 1.5 with an `ofs` embedding is always given (diffusers' CogVideoXImageToVideoPipeline)."""
 BASE_ARGUMENTS = tuple(inspect.signature(CogVideoXTransformer3DModel.__init__).parameters)[1:]
 
 
@@ -241,6 +243,7 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
             hidden_states: latents `[B, F, C, H, W]`.
             timestep: `[B]` integers.
             image_rotary_emb: tables of `rotary_embedding`; computed where None and the model is rotary.
+            ofs: `[1]`, of a model with such an embedding; None: 2, the value it is always given.
             conditions: what `embed_conditions` returned, in place of the streams and keep masks.
             Others: see `embed_conditions` and `CogVideoXTransformer3DModel.forward`.
 
@@ -312,6 +315,7 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
     ) -> Tensor:
         emb_BT = self.time_embedding(self.time_proj(timestep).to(dtype), cond)
         if self.ofs_embedding is not None and self.ofs_proj is not None:
+            ofs = timestep.new_full((1,), OFS) if ofs is None else ofs
             emb_BT = emb_BT + self.ofs_embedding(self.ofs_proj(ofs).to(dtype))
         return emb_BT
 

@@ -24,6 +24,7 @@ from sugar.model.decoder import modulate_at_latent_size
 from sugar.model.denoiser import BatchBranches, Tokens
 from sugar.model.transformer import SugarTransformer3DModel
 from sugar.pipeline.inputs import cut_outs, make_generators
+from sugar.pipeline.lora import SugarLoraLoaderMixin
 from sugar.pipeline.output import OUTPUT_TYPES, OutputType, SugarPipelineOutput, as_output
 from sugar.pipeline.sampling import Sampling, sample_latents
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from sugar.encoders.segmentation import Segmenter
 
 
-class SugarPipeline(DiffusionPipeline):
+class SugarPipeline(DiffusionPipeline, SugarLoraLoaderMixin):
     """Subject-driven video from one picture and one sentence.
 
     Args:

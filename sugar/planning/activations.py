@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sugar.diffusion.objective import diffusion_loss
+from sugar.model.lora import Lora
 from sugar.model.processor import SelectiveAttnProcessor
 from sugar.planning.architecture import Architecture
 from sugar.planning.memory import Activations
@@ -73,6 +74,7 @@ def measure_activations(
     *,
     frozen_fraction: float,
     trainable: Sequence[str],
+    lora: Lora | None = None,
     checkpointing: bool,
     micro_batch: int,
     dtype: torch.dtype,
@@ -89,7 +91,7 @@ def measure_activations(
         depth = num_frozen + num_trained
         model: Any = replace(architecture, config={**architecture.config, "num_layers": depth}).meta_model()
         whole = depth == num_blocks
-        choose_trainable(model, frozen_fraction if whole else num_frozen / depth, trainable)
+        choose_trainable(model, frozen_fraction if whole else num_frozen / depth, trainable, lora)
         if checkpointing:
             model.enable_gradient_checkpointing()
         return _trained_pass(model, architecture, micro_batch, dtype)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sugar.model.lora import Lora
 from sugar.planning.architecture import Architecture
 from sugar.planning.cost import (
     GIB,
@@ -27,6 +28,7 @@ class Run:
     Args:
         name: of the phase; steps: optimizer steps.
         frozen_fraction, trainable: as in `sugar.training.strategies.Phase`.
+        lora: what trains in place of the blocks' matrices; None: these.
         zero_stage: the stage that is configured; all four are planned.
         num_gpus: processes, a GPU each.
     """
@@ -42,6 +44,7 @@ class Run:
     micro_batch: int
     checkpointing: bool
     offload_optimizer: bool
+    lora: Lora | None = None
 
 
 def plan_run(architecture: Architecture, run: Run, gpu: Gpu, utilisation: float) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def plan_run(architecture: Architecture, run: Run, gpu: Gpu, utilisation: float)
     from sugar.training.throughput import model_flops
 
     model: Any = architecture.meta_model()
-    choose_trainable(model, run.frozen_fraction, run.trainable)
+    choose_trainable(model, run.frozen_fraction, run.trainable, run.lora)
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     total, trained = sum(n for n, _ in sizes), sum(n for n, trains in sizes if trains)
     num_blocks = len(model.transformer_blocks)
@@ -73,6 +76,7 @@ def plan_run(architecture: Architecture, run: Run, gpu: Gpu, utilisation: float)
         architecture,
         frozen_fraction=run.frozen_fraction,
         trainable=run.trainable,
+        lora=run.lora,
         checkpointing=run.checkpointing,
         micro_batch=run.micro_batch,
         dtype=DTYPES[run.precision],

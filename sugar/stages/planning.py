@@ -31,6 +31,7 @@ def plan(
     Raises:
         InputError: an unknown GPU, a batch that does not divide, configurations that cannot be read.
     """
+    from sugar.model.lora import Lora
     from sugar.planning.architecture import read_architecture
     from sugar.planning.plan import Run, plan_data, plan_run
     from sugar.stages.training import configured_phases
@@ -64,6 +65,7 @@ def plan(
         "micro_batch": training.micro_batch,
         "checkpointing": training.gradient_checkpointing,
         "offload_optimizer": training.offload_optimizer,
+        "lora": None if training.lora is None else Lora(**training.lora.model_dump()),
     }
     phases = []
     for phase in configured_phases(params):

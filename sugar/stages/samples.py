@@ -32,6 +32,7 @@ def sampler(
         from sugar.data.latents import LatentCache
         from sugar.encoders.vae import load_vae
         from sugar.model.denoiser import Tokens
+        from sugar.model.patches import pad_frames
 
         cache = LatentCache.open(latents)
         held_out = cache.held_out_indices if len(cache.held_out_indices) else cache.train_indices
@@ -39,9 +40,11 @@ def sampler(
         where = next(model.parameters())
         streams = {name: batch[name].to(where.device, where.dtype) for name in ("text", "dino", "clip")}
         generator = torch.Generator().manual_seed(0)
+        shape = pad_frames(batch["mean"], model.config.patch_size_t).shape
         state.update(
             tokens=Tokens(**streams),
-            noise=torch.randn(batch["mean"].shape, generator=generator).to(where.device),
+            noise=torch.randn(shape, generator=generator).to(where.device),
+            num_frames=batch["mean"].shape[1],
             vae=load_vae(base, where.device),
             scheduler=CogVideoXDDIMScheduler.from_pretrained(base, subfolder="scheduler"),
         )
@@ -55,7 +58,8 @@ def sampler(
         made = sample_latents(
             model, state["scheduler"], state["tokens"], state["noise"], Sampling(num_steps=num_steps)
         )
-        for number, frames in enumerate(decode_latents(state["vae"], made).cpu().numpy()):
+        videos = decode_latents(state["vae"], made[:, -state["num_frames"] :]).cpu().numpy()
+        for number, frames in enumerate(videos):
             tracker.log_video(f"samples/step-{step:06d}-{number}", frames, fps)
 
     return sample

@@ -21,6 +21,7 @@ from torch import Tensor
 from sugar.config import InputError
 from sugar.data.latents import LatentCache
 from sugar.data.sampling import batch_indices, slot_noise, slot_uniform
+from sugar.model.patches import pad_frames
 
 SOURCES = ("real", "synthetic")
 STREAMS = ("dino", "clip", "text")
@@ -81,6 +82,7 @@ class Batches:
         seed: of the run.
         global_batch: slots a step; num_train_timesteps: of the noise schedule.
         drop: "dino", "clip", "text" -> probability of dropping the condition.
+        patch_size_t: latent frames of a patch (CogVideoX 1.5), which the latents are padded to; None: one.
 
     Raises:
         InputError: a cache without training samples, or caches of different encoders.
@@ -95,7 +97,9 @@ class Batches:
         global_batch: int,
         num_train_timesteps: int,
         drop: Mapping[str, float],
+        patch_size_t: int | None = None,
     ) -> None:
+        self._patch_size_t = patch_size_t
         self._caches, self._probabilities = dict(caches), dict(probabilities)
         self._seed, self._global_batch = seed, global_batch
         self._num_train_timesteps, self._drop = num_train_timesteps, dict(drop)
@@ -146,9 +150,10 @@ class Batches:
         stored = self._stack(samples)
         shape = tuple(stored["mean"].shape[1:])
         posterior = slot_noise(self._seed, step, slots, shape, purpose=f"{purpose}posterior")
-        noise = slot_noise(self._seed, step, slots, shape, purpose=f"{purpose}noise")
         uniform = slot_uniform(self._seed, step, slots, f"{purpose}timestep", 1)[:, 0]
         latents = (stored["mean"].float() + stored["std"].float() * posterior) * self._scaling_factor
+        latents = pad_frames(latents, self._patch_size_t)
+        noise = slot_noise(self._seed, step, slots, tuple(latents.shape[1:]), purpose=f"{purpose}noise")
         chance = slot_uniform(self._seed, step, slots, f"{purpose}dropout", len(STREAMS))
         threshold = torch.tensor([self._drop[name] if drop else 0.0 for name in STREAMS])
         return Batch(

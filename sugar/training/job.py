@@ -38,6 +38,8 @@ class TrainingJob:
         frozen_fraction: share of the blocks that keep their weights, 0..1.
         steps: optimizer steps; 0 exports the start.
         trainable: prefixes of the parameter names that train; empty: all that are not frozen.
+        lora: rank, alpha, targets of `sugar.model.lora.Lora`, which train in place of the blocks' matrices,
+            with the image projections; None: all weights.
         attention_design: letter or table group -> groups; None: what `init_from` has, "b" for a CogVideoX.
         drop_dino, drop_clip, drop_text: probabilities of dropping a condition, independent.
         global_batch: samples a step over all processes; micro_batch: samples a process and forward pass.
@@ -62,6 +64,7 @@ class TrainingJob:
     frozen_fraction: float = 0.0
     steps: int = 700
     trainable: tuple[str, ...] = ()
+    lora: Mapping[str, Any] | None = None
     seed: int = 0
     attention_design: str | Mapping[str, Sequence[str]] | None = None
     projection_hidden: int | None = None
@@ -116,6 +119,7 @@ class TrainingJob:
                 self.global_batch % (self.micro_batch * self.num_processes) == 0,
                 f"a multiple of micro_batch * num_processes ({self.micro_batch * self.num_processes})",
             ),
+            ("lora", self.lora is None or not self.trainable, "null where a phase names what is trainable"),
             ("real_latents", self.real_latents is not None or self.synthetic_probability == 1, "given"),
             (
                 "synthetic_latents",
@@ -153,4 +157,7 @@ class TrainingJob:
     def fingerprint(self) -> dict[str, Any]:
         """The values that decide the result: they must be the same when a run continues."""
         values = json.loads(self.to_json())
-        return {field.name: values[field.name] for field in fields(self) if field.name not in FREE_FIELDS}
+        names = [field.name for field in fields(self) if field.name not in FREE_FIELDS]
+        if self.lora is None:  # so that runs from before there was LoRA are still known
+            names.remove("lora")
+        return {name: values[name] for name in names}

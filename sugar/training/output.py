@@ -2,6 +2,7 @@
 
 OUTPUT/transformer/        EMA weights, for `from_pretrained`: what the next phase starts from
 OUTPUT/transformer_raw/    weights of the last step
+OUTPUT/lora/               of a LoRA training: the EMA weights of LoRA and the image projections alone
 OUTPUT/frozen.json         name -> SHA-256 of every frozen tensor
 OUTPUT/history.csv         training loss, gradient norm, learning rate over steps
 OUTPUT/held_out.csv        held-out loss over steps
@@ -17,13 +18,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from sugar.data.atomic import write_json_atomic
+from sugar.model.lora import adapter_of, projections_of
 from sugar.training.checkpoint import read_weights
 from sugar.training.frozen import changed_tensors, verify_frozen
 from sugar.training.history import write_rows
 
 COMPLETION = "training.json"
 WEIGHTS = ("transformer", "transformer_raw")
+LORA = "lora"
 
 
 def finished_metrics(output: Path, identity: Mapping[str, Any]) -> dict[str, float] | None:
@@ -36,6 +41,24 @@ def finished_metrics(output: Path, identity: Mapping[str, Any]) -> dict[str, flo
         return None
     verify_frozen(output)
     return about["metrics"]
+
+
+def write_lora(folder: Path, tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> None:
+    """What `SugarPipeline.load_lora_weights` reads.
+
+    Args:
+        tensors: the state dictionary of a model with LoRA; config: peft's, as a table.
+    """
+    from sugar.pipeline.lora import SugarLoraLoaderMixin
+
+    SugarLoraLoaderMixin.save_lora_weights(
+        folder,
+        transformer_lora_layers=adapter_of(tensors),
+        image_projections=projections_of(tensors),
+        transformer_lora_adapter_metadata={
+            key: sorted(value) if isinstance(value, set) else value for key, value in config.items()
+        },
+    )
 
 
 def write_output(
@@ -62,6 +85,9 @@ def write_output(
         os.replace(fresh, output / name)
         if changed := changed_tensors(frozen, read_weights(output / name)):
             raise RuntimeError(f"{output / name}: frozen tensors changed, the first is {changed[0]}")
+    shutil.rmtree(output / LORA, ignore_errors=True)
+    if (output / "transformer" / LORA).is_dir():
+        os.replace(output / "transformer" / LORA, output / LORA)
     write_json_atomic(output / "frozen.json", frozen)
     write_rows(output / "history.csv", history)
     write_rows(output / "held_out.csv", held_out_history)

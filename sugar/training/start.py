@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sugar.config import InputError
+from sugar.model.lora import Lora, add_lora, is_lora_weight
 from sugar.model.transformer import SugarTransformer3DModel, transformer_subfolder
 
 
@@ -62,14 +64,32 @@ def load_start(
         )
 
 
-def choose_trainable(model: nn.Module, frozen_fraction: float, trainable: Sequence[str] = ()) -> list[str]:
+def choose_trainable(
+    model: Any,
+    frozen_fraction: float,
+    trainable: Sequence[str] = (),
+    lora: Lora | None = None,
+    seed: int = 0,
+) -> list[str]:
     """Freeze the first blocks and all that `trainable` leaves out; return the names of the frozen parameters.
 
+    Args:
+        lora: put into the blocks that are not frozen; with the image projections all that trains.
+        seed: of LoRA's random start.
+
     Raises:
-        InputError: a prefix that no parameter has, or nothing left to train.
+        InputError: a prefix that no parameter has, LoRA that fits nothing, or nothing left to train.
     """
+    if lora is not None:
+        try:
+            add_lora(model, lora, math.floor(len(model.transformer_blocks) * frozen_fraction), seed)
+        except ValueError as error:
+            raise InputError(f"training.lora: {error}") from error
     model.requires_grad_(True)
-    model.freeze_first(frozen_fraction)  # type: ignore[operator]
+    model.freeze_first(frozen_fraction)
+    for name, parameter in model.named_parameters():
+        if lora is not None and not is_lora_weight(name):
+            parameter.requires_grad_(False)
     for prefix in trainable:
         if not any(name.startswith(prefix) for name, _ in model.named_parameters()):
             raise InputError(f"trainable: no parameter's name begins with {prefix!r}")

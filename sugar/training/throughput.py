@@ -74,20 +74,26 @@ def _pairs(lengths: Mapping[str, int], design: AttentionDesign, queries: Sequenc
     return sum(lengths.get(q, 0) * sum(lengths.get(k, 0) for k in design.keys_of(q)) for q in queries)
 
 
-def token_lengths(sample: Mapping[str, Tensor], patch_size: int) -> dict[str, int]:
+def token_lengths(
+    sample: Mapping[str, Tensor], patch_size: int, patch_size_t: int | None = None
+) -> dict[str, int]:
     """Token group -> tokens of a sample of a latent cache."""
     frames, _, height, width = sample["mean"].shape
     frame = (height // patch_size) * (width // patch_size)
     lengths = {name: sample[name].shape[0] for name in ("dino", "clip", "text")}
-    return {**lengths, "first_frame": frame, "other_frames": (frames - 1) * frame}
+    return {
+        **lengths,
+        "first_frame": frame,
+        "other_frames": (math.ceil(frames / (patch_size_t or 1)) - 1) * frame,
+    }
 
 
 def model_flops(
     model: SugarTransformer3DModel, lengths: Mapping[str, int], *, checkpointing: bool = False
 ) -> StepFlops:
-    """`step_flops` of a model whose `requires_grad` is set."""
+    """`step_flops` of a model whose `requires_grad` is set; LoRA's own small products are left out."""
     blocks, config = model.transformer_blocks, cast(Any, model.config)
-    trains = [any(p.requires_grad for p in block.parameters()) for block in blocks]
+    trains = [any(p.requires_grad and ".lora_" not in n for n, p in b.named_parameters()) for b in blocks]
     inputs = ("patch_embed.", "time_embedding.", "ofs_embedding.", "dino_proj.", "clip_proj.")
     fed = any(p.requires_grad for name, p in model.named_parameters() if name.startswith(inputs))
     return step_flops(

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from sugar.data.atomic import StageLock
 from sugar.data.latents import LatentCache
 from sugar.data.sampling import slot_seed
+from sugar.model.lora import Lora, merged, merged_name
 from sugar.training.batches import SOURCES, Batch, Batches, Prefetcher, cache_digest, rank_slots
 from sugar.training.checkpoint import CheckpointStore, State, export_weights
 from sugar.training.denoise import (
@@ -35,7 +36,7 @@ from sugar.training.frozen import digests
 from sugar.training.gpus import known_gpu
 from sugar.training.history import Window
 from sugar.training.job import TrainingJob
-from sugar.training.output import finished_metrics, write_output
+from sugar.training.output import LORA, finished_metrics, write_lora, write_output
 from sugar.training.resume import resume_point, run_identity
 from sugar.training.signals import Preempted, StopRequest
 from sugar.training.start import choose_trainable, fixed_tensors, load_start
@@ -55,9 +56,10 @@ class TrainingDiverged(RuntimeError):
 def train(job: TrainingJob, log: Log | None = None, sample: Sample | None = None) -> dict[str, float]:
     """Run a job to its end, from its newest checkpoint where there is one.
 
-    Leaves in `job.output`: `transformer` (EMA weights) and `transformer_raw`, both for `from_pretrained`;
-    `frozen.json` (name -> SHA-256 of every frozen tensor); `history.csv` and `held_out.csv`; `training.json`,
-    written last. A job that is complete already returns its metrics at once.
+    Leaves in `job.output`: `transformer` (EMA weights) and `transformer_raw`, both for `from_pretrained`
+    (LoRA is merged into them, and by itself in `lora`); `frozen.json` (name -> SHA-256 of every frozen
+    tensor); `history.csv` and `held_out.csv`; `training.json`, written last. A job that is complete already
+    returns its metrics at once.
 
     Args:
         log: takes (name -> number, step) on rank 0.
@@ -112,6 +114,7 @@ class Trainer:
         if self.finished is not None:
             return
         self.scheduler = load_noise_schedule(job.scheduler)
+        config: Any = model.config
         self.num_train_timesteps = int(self.scheduler.config.num_train_timesteps)
         self.batches = Batches(
             self.caches,
@@ -120,10 +123,10 @@ class Trainer:
             global_batch=job.global_batch,
             num_train_timesteps=self.num_train_timesteps,
             drop={"dino": job.drop_dino, "clip": job.drop_clip, "text": job.drop_text},
+            patch_size_t=config.patch_size_t,
         )
         self._prepare_engine(model)
-        config: Any = model.config
-        lengths = token_lengths(example, config.patch_size)
+        lengths = token_lengths(example, config.patch_size, config.patch_size_t)
         flops = model_flops(model, lengths, checkpointing=job.gradient_checkpointing)
         self.meter = Meter(job.global_batch, lengths, flops.total, self._peak_flops())
         self.window, self.history, self.held_out_history = Window(), [], []
@@ -133,7 +136,9 @@ class Trainer:
         job = self.job
         if job.gradient_checkpointing:
             model.enable_gradient_checkpointing()
-        frozen = choose_trainable(model, job.frozen_fraction, job.trainable)
+        self.lora = None if job.lora is None else Lora(**job.lora)
+        frozen = choose_trainable(model, job.frozen_fraction, job.trainable, self.lora, job.seed)
+        self.lora_config = {} if self.lora is None else model.peft_config["default"].to_dict()
         self.fixed = fixed_tensors(model)
         self.frozen = digests((name, self.fixed[name]) for name in frozen)
         self.config_json = model.to_json_string()
@@ -169,7 +174,11 @@ class Trainer:
         return None if gpu is None else gpu.tflops(self.job.precision) * 1e12 * self.job.num_processes
 
     def _export(self, folder: Path, trained: Mapping[str, Tensor]) -> None:
-        export_weights(folder, self.config_json, {**self.fixed, **trained})
+        tensors = {**self.fixed, **trained}
+        if self.lora is not None:
+            write_lora(folder / LORA, tensors, self.lora_config)
+            tensors = merged(tensors, self.lora.scale)
+        export_weights(folder, self.config_json, tensors)
 
     # ---- resume and save --------------------------------------------------------------------------------
 
@@ -374,7 +383,7 @@ class Trainer:
             write_output(
                 self.output,
                 self.store.path(self.step),
-                frozen=self.frozen,
+                frozen={to: self.frozen[name] for name in self.frozen if (to := merged_name(name))},
                 history=self.history,
                 held_out_history=self.held_out_history,
                 about={"phase": self.job.phase, "identity": self.identity, "metrics": metrics},

@@ -38,6 +38,21 @@ def test_the_default_run(capsys) -> None:
     assert planned["fits"] is True
 
 
+def test_lora_trains_little_and_holds_little(capsys) -> None:
+    lora = "training.lora={rank: 4, alpha: 4, targets: [to_q, to_v]}"
+    arguments = ("--json", "--set", "strategy.name=ts")
+    full, small = (
+        json.loads(_plan(capsys, *arguments, *more))["phases"][0] for more in ((), ("--set", lora))
+    )
+    config = json.loads((ROOT / "foundation/sprites/base/transformer/config.json").read_text())
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    own = config["num_layers"] * 2 * 2 * 4 * width
+    assert small["parameters"]["total"] == full["parameters"]["total"] + own
+    assert own < small["parameters"]["trainable"] < full["parameters"]["trainable"] / 4
+    assert small["memory"][0]["optimizer_gib"] < full["memory"][0]["optimizer_gib"] / 4
+    assert small["tflop_per_step"] < full["tflop_per_step"]
+
+
 def test_the_text_says_what_does_not_fit(capsys) -> None:
     text = _plan(capsys, "--gpu", "l4", "--gpu-memory-gib", "1.6", "--set", "strategy.name=ts")
     assert "does not fit in 1.6" in text
