@@ -148,6 +148,7 @@ def _job(phase: Phase, setting: _Setting, name: str, init_from: str, output: Pat
         frozen_fraction=phase.frozen_fraction,
         steps=phase.steps,
         trainable=phase.trainable,
+        single_frames=phase.single_frames,
         **used,
         **{
             **settings,

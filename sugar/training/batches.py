@@ -12,7 +12,7 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import torch
@@ -60,6 +60,28 @@ class Batch:
             for t in (self.latents, self.noise, self.timesteps, self.synthetic)
         )
         return Batch(latents, noise, timesteps, move, keep, synthetic, self.keys)
+
+    def pick(self, mask_B: Tensor) -> Batch:
+        """The samples where the mask is True, in order."""
+        return Batch(
+            latents=self.latents[mask_B],
+            noise=self.noise[mask_B],
+            timesteps=self.timesteps[mask_B],
+            tokens={name: t[mask_B] for name, t in self.tokens.items()},
+            keep={name: t[mask_B] for name, t in self.keep.items()},
+            synthetic=self.synthetic[mask_B],
+            keys=tuple(key for key, taken in zip(self.keys, mask_B.tolist(), strict=True) if taken),
+        )
+
+    def first_frames(self, patch_size_t: int | None = None) -> Batch:
+        """The first frames as images: a causal VAE encodes the first frame alone, so its latent is a still.
+
+        Args:
+            patch_size_t: latent frames of a patch (CogVideoX 1.5), which the image fills; None: one.
+        """
+        frames = patch_size_t or 1
+        image = self.latents[:, :1].expand(-1, frames, -1, -1, -1)
+        return replace(self, latents=image, noise=self.noise[:, :frames])
 
 
 def cache_digest(cache: LatentCache) -> str:

@@ -43,6 +43,26 @@ def denoising_loss(denoise: Callable[..., Any], scheduler: Any, batch: Batch, dt
     return diffusion_loss(prediction, target)
 
 
+def single_frame_loss(
+    denoise: Callable[..., Any],
+    scheduler: Any,
+    batch: Batch,
+    dtype: torch.dtype,
+    patch_size_t: int | None = None,
+) -> Tensor:
+    """`denoising_loss` where the target of a synthetic sample is an image, of a real one a video.
+
+    Videos and images have sequences of different lengths: a forward pass for each kind that the batch has.
+
+    Source: SUGAR section 4.3, TSF-Image. Assumption: decision 0021 (which frame).
+    """
+    kinds = [(~batch.synthetic, batch), (batch.synthetic, batch.first_frames(patch_size_t))]
+    there = [(mask_B, of) for mask_B, of in kinds if bool(mask_B.any())]
+    losses = [denoising_loss(denoise, scheduler, of.pick(mask_B), dtype) for mask_B, of in there]
+    order = torch.cat([mask_B.nonzero()[:, 0] for mask_B, _ in there]).argsort()
+    return torch.cat(losses)[order]
+
+
 def load_noise_schedule(base: str) -> Any:
     """The scheduler of a pipeline's folder or hub id.
 

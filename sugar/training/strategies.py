@@ -24,6 +24,7 @@ class Phase:
         learning_rate: peak learning rate; None: the job's.
         lr_schedule: "constant", "linear" or "cosine"; None: the job's.
         trainable: prefixes of the parameter names that train, beyond what freezing leaves; empty: all.
+        single_frames: the targets of the synthetic samples are single frames, images (the paper's TSF-Image).
 
     Raises:
         InputError: a value out of range.
@@ -36,6 +37,7 @@ class Phase:
     learning_rate: float | None = None
     lr_schedule: str | None = None
     trainable: tuple[str, ...] = ()
+    single_frames: bool = False
 
     def __post_init__(self) -> None:
         for field in ("synthetic_probability", "frozen_fraction"):
@@ -84,6 +86,13 @@ STRATEGIES: Mapping[str, Strategy] = {
         (
             Phase("stage1", synthetic_probability=0.0, frozen_fraction=0.0, steps=700),
             Phase("stage2", synthetic_probability=0.5, frozen_fraction=0.5, steps=500),
+        ),
+    ),
+    "tsf_image": Strategy(
+        "tsf_image",
+        (
+            Phase("stage1", synthetic_probability=0.0, frozen_fraction=0.0, steps=700),
+            Phase("stage2", synthetic_probability=0.5, frozen_fraction=0.5, steps=500, single_frames=True),
         ),
     ),
 }

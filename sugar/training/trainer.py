@@ -29,6 +29,7 @@ from sugar.training.denoise import (
     denoising_loss,
     learning_rate_at,
     load_noise_schedule,
+    single_frame_loss,
 )
 from sugar.training.ema import Ema
 from sugar.training.engine import MOMENTS, Engine, StepResult, choose_device
@@ -296,7 +297,11 @@ class Trainer:
         return result, rate
 
     def _loss(self, denoise: Callable[..., Any], batch: Batch) -> Tensor:
-        return denoising_loss(denoise, self.scheduler, batch.to(self.engine.device), self.engine.dtype)
+        batch, dtype = batch.to(self.engine.device), self.engine.dtype
+        if not self.job.single_frames:
+            return denoising_loss(denoise, self.scheduler, batch, dtype)
+        config: Any = self.engine.module.config
+        return single_frame_loss(denoise, self.scheduler, batch, dtype, config.patch_size_t)
 
     def _count_bad_steps(self, result: StepResult, micro_batches: Sequence[Batch], rate: float) -> None:
         self.bad_in_a_row = 0 if result.applied else self.bad_in_a_row + 1

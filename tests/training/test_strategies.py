@@ -9,12 +9,13 @@ from sugar.training.strategies import STRATEGIES, Phase, Strategy, resolve_strat
 
 
 def test_the_paper_s_strategies() -> None:
-    assert set(STRATEGIES) == {"mix", "ts", "tsf"}
+    assert set(STRATEGIES) == {"mix", "ts", "tsf", "tsf_image"}
     assert [p.synthetic_probability for p in STRATEGIES["mix"].phases] == [0.5]
-    for name, frozen in (("ts", 0.0), ("tsf", 0.5)):
+    for name, frozen in (("ts", 0.0), ("tsf", 0.5), ("tsf_image", 0.5)):
         first, second = STRATEGIES[name].phases
         assert (first.synthetic_probability, first.frozen_fraction) == (0.0, 0.0)
         assert (second.synthetic_probability, second.frozen_fraction) == (0.5, frozen)
+        assert (first.single_frames, second.single_frames) == (False, name == "tsf_image")
 
 
 def test_steps_come_from_the_configuration() -> None:
@@ -58,7 +59,7 @@ def test_a_custom_strategy() -> None:
     [
         (
             lambda: resolve_strategy("tfs", (1, 1)),
-            "strategy.name must be one of mix, ts, tsf, custom, got 'tfs'",
+            "strategy.name must be one of mix, ts, tsf, tsf_image, custom, got 'tfs'",
         ),
         (lambda: resolve_strategy("custom", (1, 1)), "strategy.custom"),
         (lambda: Phase("x", 1.5, 0.0, 1), "synthetic_probability must be within 0..1, got 1.5"),
