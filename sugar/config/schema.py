@@ -197,6 +197,7 @@ class Encode(Section):
     held_out_fraction: Annotated[float, Field(ge=0.0, lt=1.0)]
     max_noun_share: Annotated[float, Field(gt=0.0, le=1.0)] | None
     shard_size: Count
+    num_workers: Natural
     dtype: Literal["float32", "bfloat16", "float16"]
 
 
@@ -228,11 +229,10 @@ class Phase(Section):
     learning_rate: Positive | None = None
     lr_schedule: Literal["constant", "linear", "cosine"] | None = None
     trainable: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ()
-    single_frames: bool = False
 
 
 class Strategy(Section):
-    name: Literal["mix", "ts", "tsf", "tsf_image", "custom"]
+    name: Literal["mix", "ts", "tsf", "custom"]
     mix_probability: Share
     custom: Annotated[tuple[Phase, ...], BeforeValidator(_as_tuple), Field(min_length=1)] | None
 

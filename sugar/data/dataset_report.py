@@ -96,8 +96,12 @@ def _by_reason(table: pa.Table) -> dict[str, np.ndarray]:
     """Kind of reason -> row numbers, the most frequent first."""
     lists: Any = table["reasons"].combine_chunks()
     rows = np.asarray(lists.value_parent_indices())
-    reasons = np.asarray([reason_kind(reason) for reason in lists.flatten().to_pylist()], dtype=object)
-    found = {reason: rows[reasons == reason] for reason in sorted(set(reasons))}
+    # Millions of reasons are a few thousand texts.
+    texts = lists.flatten().dictionary_encode()
+    kinds = [reason_kind(reason) for reason in texts.dictionary.to_pylist()]
+    names, kind_of_text = np.unique(np.asarray(kinds, dtype=str), return_inverse=True)
+    number = kind_of_text[texts.indices.to_numpy()]
+    found = {str(name): rows[number == i] for i, name in enumerate(names)}
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 

@@ -7,8 +7,11 @@ shard-000000.json   written after the tar: its size and SHA-256, its rows of the
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,24 +140,26 @@ def read_shard(
         InputError: the tar does not exist or is no tar.
         BadMedia: a sample is bad and there is no `on_bad`.
     """
-    for key, members in read_tar(path, SUFFIXES, keys, on_bad):
-        try:
-            triplet = _decode(f"{path}: {key}", key, members)
-        except BadMedia as error:
-            if on_bad is None:
-                raise
-            on_bad(key, error.reason)
-        else:
-            yield triplet
+    yield from _decoded(_samples(Path(path), keys, on_bad), on_bad, num_workers=0, ahead=0)
 
 
-def read_triplets(folder: Path | str, table: pa.Table, on_bad: OnBad | None = None) -> Iterator[Triplet]:
+def read_triplets(
+    folder: Path | str,
+    table: pa.Table,
+    on_bad: OnBad | None = None,
+    *,
+    num_workers: int = 0,
+    ahead: int = 16,
+) -> Iterator[Triplet]:
     """Yield the triplets that the rows of a manifest name, shard by shard, with the rows' verdict.
 
     Args:
         folder: where the shards lie.
         table: a manifest, or some rows of one: `accepted_rows(read_manifest(folder))`.
         on_bad: as for `read_shard`.
+        num_workers: threads that decode ahead while the caller works with what it has (decoders run outside
+            of Python's lock); 0: none. Order and content are the same.
+        ahead: triplets that may be decoded before they are asked for; bounds the memory.
 
     Raises:
         InputError, BadMedia: as `read_shard`.
@@ -163,10 +168,52 @@ def read_triplets(folder: Path | str, table: pa.Table, on_bad: OnBad | None = No
     shards: dict[str, dict[str, tuple[bool, tuple[str, ...]]]] = {}
     for shard, key, accepted, reasons in zip(*columns, strict=True):
         shards.setdefault(shard, {})[key] = (accepted, tuple(reasons))
-    for shard, verdicts in shards.items():
-        for triplet in read_shard(Path(folder) / shard, verdicts.keys(), on_bad):
-            accepted, reasons = verdicts[triplet.key]
-            yield replace(triplet, accepted=accepted, reasons=reasons)
+    verdicts = {key: verdict for of_shard in shards.values() for key, verdict in of_shard.items()}
+    samples = (
+        sample
+        for shard, of_shard in shards.items()
+        for sample in _samples(Path(folder) / shard, of_shard.keys(), on_bad)
+    )
+    for triplet in _decoded(samples, on_bad, num_workers, ahead):
+        accepted, reasons = verdicts[triplet.key]
+        yield replace(triplet, accepted=accepted, reasons=reasons)
+
+
+_Sample = tuple[Path, str, dict[str, bytes]]
+"""Tar, key and members."""
+
+
+def _samples(path: Path, keys: Collection[str] | None, on_bad: OnBad | None) -> Iterator[_Sample]:
+    for key, members in read_tar(path, SUFFIXES, keys, on_bad):
+        yield path, key, members
+
+
+def _decoded(
+    samples: Iterable[_Sample], on_bad: OnBad | None, num_workers: int, ahead: int
+) -> Iterator[Triplet]:
+    """The triplets in order; a bad one is told to `on_bad`, or raised."""
+    with ThreadPoolExecutor(max(num_workers, 1), "decode") as pool:
+        waiting: deque[tuple[str, Callable[[], Triplet]]] = deque()
+
+        def next_one() -> Iterator[Triplet]:
+            key, result = waiting.popleft()
+            try:
+                yield result()
+            except BadMedia as error:
+                if on_bad is None:
+                    raise
+                on_bad(key, error.reason)
+
+        try:
+            for path, key, members in samples:
+                work = functools.partial(_decode, f"{path}: {key}", key, members)
+                waiting.append((key, pool.submit(work).result if num_workers else work))
+                if len(waiting) > ahead:
+                    yield from next_one()
+            while waiting:
+                yield from next_one()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def content_digest(members: Mapping[str, bytes], prompt: str) -> str:

@@ -183,6 +183,7 @@ def encode(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
             shard_size=settings.shard_size,
             held_out_fraction=settings.held_out_fraction,
             max_noun_share=settings.max_noun_share,
+            num_workers=settings.num_workers,
         )
         figures |= {f"{name}_{key}": value for key, value in counts.items()}
     return figures

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -61,20 +62,22 @@ class Networks:
     @property
     def text_length(self) -> int:
         """Text tokens that the base transformer reads."""
-        from diffusers import CogVideoXTransformer3DModel
-
-        return int(self._config(CogVideoXTransformer3DModel, "transformer")["max_text_seq_length"])
+        return int(self._config("CogVideoXTransformer3DModel", "transformer")["max_text_seq_length"])
 
     @property
     def scaling_factor(self) -> float:
         """From latents to the transformer's space."""
-        from diffusers import AutoencoderKLCogVideoX
+        return float(self._config("AutoencoderKLCogVideoX", "vae")["scaling_factor"])
 
-        return float(self._config(AutoencoderKLCogVideoX, "vae")["scaling_factor"])
+    def _config(self, network: str, subfolder: str) -> Any:
+        """A configuration of the base; of a folder without diffusers, whose import takes seconds."""
+        file = Path(self.base) / subfolder / "config.json"
+        if file.is_file():
+            return json.loads(file.read_text(encoding="utf-8"))
+        import diffusers
 
-    def _config(self, network: Any, subfolder: str) -> Any:
         try:
-            return network.load_config(self.base, subfolder=subfolder)
+            return getattr(diffusers, network).load_config(self.base, subfolder=subfolder)
         except OSError as error:
             reason = str(error).splitlines()[0]
             raise InputError(
@@ -133,6 +136,7 @@ def encode_dataset(
     shard_size: int,
     held_out_fraction: float,
     max_noun_share: float | None = None,
+    num_workers: int = 0,
 ) -> dict[str, float]:
     """Bring the cache in `output` to the accepted triplets of `dataset`; only new ones are encoded.
 
@@ -141,6 +145,7 @@ def encode_dataset(
 
     Args:
         max_noun_share: rows of a noun beyond this share are left out, by hash of the key; None: none are.
+        num_workers: threads that decode the next batch while the networks work on this one; 0: none.
 
     Returns:
         samples in the cache, how many of them were encoded now, how many are held out.
@@ -161,19 +166,26 @@ def encode_dataset(
     positions = writer.plan(keys, table["digest"].to_pylist())
     if positions:
         rows = table.take(pa.array(positions, pa.int64()))
-        _encode_rows(writer, positions, dataset, rows, load_encoders(networks), batch_size)
+        triplets = read_triplets(dataset, rows, num_workers=num_workers, ahead=batch_size)
+        _encode_rows(writer, positions, dataset.name, rows, triplets, load_encoders(networks), batch_size)
     writer.finish()
     num_held_out = sum(held_out(keys, held_out_fraction))
     return {"samples": table.num_rows, "encoded": len(positions), "held_out": num_held_out}
 
 
 def _encode_rows(
-    writer: LatentWriter, positions: Sequence[int], dataset: Path, rows: pa.Table, encode: Encode, size: int
+    writer: LatentWriter,
+    positions: Sequence[int],
+    name: str,
+    rows: pa.Table,
+    triplets: Iterator[Triplet],
+    encode: Encode,
+    size: int,
 ) -> None:
     """Give the writer the tensors of some rows, in batches of `size`; positions: of the rows in its plan."""
     wanted = dict(zip(rows["key"].to_pylist(), positions, strict=True))
-    with tqdm(total=len(positions), desc=f"encode {dataset.name}", unit="triplet", mininterval=1.0) as bar:
-        for batch in _batches(read_triplets(dataset, rows), size):
+    with tqdm(total=len(positions), desc=f"encode {name}", unit="triplet", mininterval=1.0) as bar:
+        for batch in _batches(triplets, size):
             padded = [*batch, *[batch[0]] * (size - len(batch))]
             tensors = {name: tensor[: len(batch)] for name, tensor in encode(padded).items()}
             writer.add([wanted[triplet.key] for triplet in batch], tensors)

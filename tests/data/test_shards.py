@@ -207,7 +207,26 @@ def test_rows_of_the_manifest_choose_triplets_and_bring_the_verdict(tmp_path, ma
     rows[1] |= {"accepted": False, "reasons": ["low_identity"]}
     table = rows_table(rows)
     everything = list(read_triplets(tmp_path, table))
+    for num_workers, ahead in ((1, 0), (3, 2), (2, 100)):
+        threaded = list(read_triplets(tmp_path, table, num_workers=num_workers, ahead=ahead))
+        assert [t.key for t in threaded] == [t.key for t in everything]
+        assert all((a.video == b.video).all() for a, b in zip(threaded, everything, strict=True))
     assert [triplet.key for triplet in everything] == table["key"].to_pylist()
     assert (everything[1].accepted, everything[1].reasons) == (False, ("low_identity",))
     kept = [triplet.key for triplet in read_triplets(tmp_path, accepted_rows(table))]
     assert kept == [f"sample-{number:04d}" for number in (0, 2, 3, 4)]
+
+
+def test_threads_skip_what_is_bad_and_keep_its_neighbours(tmp_path, make_triplet):
+    shard = tmp_path / shard_name(0)
+    rows = write_shard(shard, map(make_triplet, range(4)))
+    samples = dict(read_tar(shard, SUFFIXES))
+    samples["sample-0002"]["mp4"] = b"no video"
+    write_tar(shard, samples.items())
+    told: list[tuple[str, str]] = []
+    table = rows_table(rows)
+    kept = read_triplets(tmp_path, table, lambda *bad: told.append(bad), num_workers=2, ahead=3)
+    assert [triplet.key for triplet in kept] == [f"sample-{number:04d}" for number in (0, 1, 3)]
+    assert told == [("sample-0002", "not_a_video")]
+    with pytest.raises(BadMedia, match="sample-0002"):
+        list(read_triplets(tmp_path, table, num_workers=2, ahead=3))
