@@ -229,10 +229,11 @@ class Phase(Section):
     learning_rate: Positive | None = None
     lr_schedule: Literal["constant", "linear", "cosine"] | None = None
     trainable: Annotated[tuple[Text, ...], BeforeValidator(_as_tuple)] = ()
+    single_frames: bool = False
 
 
 class Strategy(Section):
-    name: Literal["mix", "ts", "tsf", "custom"]
+    name: Literal["mix", "ts", "tsf", "tsf_image", "custom"]
     mix_probability: Share
     custom: Annotated[tuple[Phase, ...], BeforeValidator(_as_tuple), Field(min_length=1)] | None
 
