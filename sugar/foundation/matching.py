@@ -100,22 +100,39 @@ def attribute_loss(
     return torch.stack(losses).mean()
 
 
+TEXT_WIDTH = 128
+
+
+def _text_config(tokenizer: Any) -> dict[str, int]:
+    return {
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 3 * TEXT_WIDTH,
+        "num_attention_heads": 4,
+        "num_hidden_layers": 2,
+        **text_ids(tokenizer),
+    }
+
+
 def build_clip(
     tokenizer: Any, hidden: int, num_layers: int, num_heads: int, image_size: int, patch_size: int
 ) -> Any:
+    """A `CLIPModel`; its image side can start from a DINO of the same sizes."""
     from transformers import CLIPConfig, CLIPModel
 
-    tower = {"hidden_size": hidden, "intermediate_size": 3 * hidden, "num_attention_heads": num_heads}
     return CLIPModel(
         CLIPConfig(
-            text_config={**tower, "num_hidden_layers": 2, **text_ids(tokenizer)},
+            text_config=_text_config(tokenizer),
             vision_config={
-                **tower,
+                "hidden_size": hidden,
+                "intermediate_size": 3 * hidden,
+                "num_attention_heads": num_heads,
                 "num_hidden_layers": num_layers,
                 "image_size": image_size,
                 "patch_size": patch_size,
+                "hidden_act": "gelu",
+                "layer_norm_eps": 1e-6,
             },
-            projection_dim=hidden,
+            projection_dim=TEXT_WIDTH,
         )
     )
 
@@ -131,49 +148,31 @@ def build_video_text(
 ) -> Any:
     from transformers import XCLIPConfig, XCLIPModel
 
-    tower = {"hidden_size": hidden, "intermediate_size": 3 * hidden, "num_attention_heads": num_heads}
     vision = {
-        **tower,
+        "hidden_size": hidden,
+        "intermediate_size": 3 * hidden,
+        "num_attention_heads": num_heads,
         "num_hidden_layers": num_layers,
         "image_size": image_size,
         "patch_size": patch_size,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-6,
         "num_frames": num_frames,
-        "mit_hidden_size": hidden,
-        "mit_intermediate_size": 3 * hidden,
+        "mit_hidden_size": TEXT_WIDTH,
+        "mit_intermediate_size": 3 * TEXT_WIDTH,
         "mit_num_hidden_layers": 1,
-        "mit_num_attention_heads": num_heads,
+        "mit_num_attention_heads": 4,
         "drop_path_rate": 0.0,
     }
     return XCLIPModel(
         XCLIPConfig(
-            text_config={**tower, "num_hidden_layers": 2, **text_ids(tokenizer)},
+            text_config=_text_config(tokenizer),
             vision_config=vision,
-            projection_dim=hidden,
+            projection_dim=TEXT_WIDTH,
             prompt_layers=1,
-            prompt_num_attention_heads=num_heads,
+            prompt_num_attention_heads=4,
         )
     )
-
-
-def start_from_clip(model: Any, folder: Path) -> None:
-    """Give an `XCLIPModel` the weights of a `CLIPModel` of the same sizes, as X-CLIP itself was started.
-
-    What only the video network has (messages between frames, temporal transformer, prompts) stays as drawn.
-
-    Raises:
-        ValueError: the folder is missing, or a size differs.
-    """
-    from transformers import CLIPModel
-
-    if not (folder / "config.json").exists():
-        raise ValueError(f"{folder}: must exist before video_text is trained; add --only clip")
-    clip = CLIPModel.from_pretrained(folder, dtype=torch.float32).state_dict()
-    weights = {name.replace("pre_layrnorm", "pre_layernorm"): value for name, value in clip.items()}
-    try:
-        left = model.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise ValueError(f"foundation.video_text must have the sizes of foundation.clip: {error}") from error
-    assert not left.unexpected_keys, left.unexpected_keys
 
 
 def text_ids(tokenizer: Any) -> dict[str, int]:
@@ -232,7 +231,7 @@ def train_matching(
             written = [(text, {k: v for k, v in named.items() if k != "motion"}) for text, named in written]
         text = tokenizer(
             [w[0] for w in written] + plain_texts,
-            padding="max_length",
+            padding="longest",
             truncation=True,
             max_length=32,
             return_tensors="pt",

@@ -13,7 +13,7 @@ import torch
 from sugar.config import Params
 from sugar.config.foundation import FoundationDino, FoundationMatching, FoundationVideoText
 from sugar.foundation import base as base_training
-from sugar.foundation import identity, matching, pools
+from sugar.foundation import identity, inheritance, matching, pools
 from sugar.foundation.cards import write_card
 from sugar.foundation.loop import LoopSettings
 from sugar.foundation.tokenizer import build_tokenizer
@@ -159,9 +159,10 @@ def _matching(context: _Context, name: str) -> dict[str, float]:
     )
     if isinstance(options, FoundationVideoText):
         model = matching.build_video_text(tokenizer, *shape, options.num_frames)
-        matching.start_from_clip(model, context.out / "clip")
+        inheritance.start_from_clip(model, context.out / "clip")
     else:
         model = matching.build_clip(tokenizer, *shape)
+        inheritance.start_from_dino(model, context.out / "dino")
     figures = matching.train_matching(
         model,
         tokenizer,
