@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ MAX_REASONS = 12
 
 def publish_dataset(
     folder: Path | str, run: ShardRun, judge: Judge | None = None, *, report: Path | str | None = None,
-    num_shown: int = 24,
+    num_shown: int = 24, limits: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Write the manifest with the verdicts, and the report; returns the counts and the rate.
 
@@ -41,6 +41,7 @@ def publish_dataset(
         judge: None accepts every row.
         report: folder for contact_sheet.png (kept), rejected-REASON.png, rejections.json and filters.html.
         num_shown: triplets on a sheet.
+        limits: score -> the thresholds of `judge`, for the page.
 
     Raises:
         InputError: there is not one triplet; the message says why.
@@ -55,7 +56,7 @@ def publish_dataset(
         _write_sheets(Path(folder), Path(report), table, rejected, num_shown)
         rejections = _rejections(run, table, rejected)
         write_json_atomic(Path(report) / "rejections.json", rejections)
-        write_filter_page(Path(report), table, rejections)
+        write_filter_page(Path(report), table, rejections, limits)
     return _metrics(run, table, rejected)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ CALIBRATION = "calibration.json"
 NUM_BINS = 40
 _WIDTH, _HEIGHT = 480, 120
 _KEPT, _REJECTED = "#4c8c5a", "#c8654e"
+_LINE = "stroke='#343842' stroke-width='2' stroke-dasharray='5 3'"
 _STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#343842}"
     "table{border-collapse:collapse}td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:right}"
@@ -49,13 +50,19 @@ def histograms(table: pa.Table) -> dict[str, dict[str, list[float]]]:
     }
 
 
-def write_filter_page(report: Path, table: pa.Table, rejections: Mapping[str, Any]) -> None:
+def write_filter_page(
+    report: Path,
+    table: pa.Table,
+    rejections: Mapping[str, Any],
+    limits: Mapping[str, Sequence[float]] | None = None,
+) -> None:
     """Write `filters.html` into the folder of the report, and `histograms.json` with its numbers.
 
     Args:
         report: where the sheets lie (contact_sheet.png, rejected-REASON.png).
         table: the manifest.
         rejections: contents of rejections.json.
+        limits: score -> its thresholds, shown as lines in its histogram.
     """
     from sugar.data.atomic import write_bytes_atomic, write_json_atomic
 
@@ -63,7 +70,8 @@ def write_filter_page(report: Path, table: pa.Table, rejections: Mapping[str, An
     write_json_atomic(report / "histograms.json", found)
     calibration = report / CALIBRATION
     truth = json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else None
-    write_bytes_atomic(report / "filters.html", filter_page(found, rejections, report, truth).encode())
+    page = filter_page(found, rejections, report, truth, limits)
+    write_bytes_atomic(report / "filters.html", page.encode())
 
 
 def filter_page(
@@ -71,12 +79,14 @@ def filter_page(
     rejections: Mapping[str, Any],
     report: Path,
     truth: Mapping[str, Any] | None = None,
+    limits: Mapping[str, Sequence[float]] | None = None,
 ) -> str:
     """HTML of the page; pictures are named relative to it.
 
     Args:
         found: of `histograms`.
         truth: score -> {threshold, precision, recall, num_good, num_bad} on labelled samples.
+        limits: score -> its thresholds.
     """
     parts = [
         f"<!doctype html><meta charset='utf-8'><title>Filters</title><style>{_STYLE}</style><h1>Filters</h1>",
@@ -86,7 +96,7 @@ def filter_page(
         _truth(truth),
         "<h2>Scores</h2>",
         f"<p><span style='color:{_KEPT}'>kept</span>, <span style='color:{_REJECTED}'>rejected</span></p>",
-        *(_figure(name, bins) for name, bins in found.items() if bins["edges"]),
+        *(_figure(name, bins, (limits or {}).get(name, ())) for name, bins in found.items() if bins["edges"]),
         *(_sheet(path, report) for path in sorted(report.glob("*.png"))),
     ]
     return "\n".join(parts)
@@ -117,8 +127,8 @@ def _truth(truth: Mapping[str, Any] | None) -> str:
     return f"<h2>Thresholds on labelled samples</h2><table><tr><th>score</th>{heads}</tr>{rows}</table>"
 
 
-def _figure(name: str, bins: Mapping[str, list[float]]) -> str:
-    """Stacked bars of one score."""
+def _figure(name: str, bins: Mapping[str, list[float]], limits: Sequence[float]) -> str:
+    """Stacked bars of one score, and a line where a threshold lies within them."""
     highest = max(k + r for k, r in zip(bins["kept"], bins["rejected"], strict=True)) or 1
     width = _WIDTH / len(bins["kept"])
     bars = []
@@ -133,8 +143,13 @@ def _figure(name: str, bins: Mapping[str, list[float]]) -> str:
                     f"fill='{colour}'/>"
                 )
     low, high = bins["edges"][0], bins["edges"][-1]
+    for limit in limits:
+        if low <= limit <= high:
+            x = _WIDTH * (limit - low) / (high - low)
+            bars.append(f"<line x1='{x:.1f}' x2='{x:.1f}' y1='0' y2='{_HEIGHT}' {_LINE}/>")
+    told = f", threshold {' and '.join(f'{limit:.4g}' for limit in limits)}" if limits else ""
     return (
-        f"<figure><figcaption>{html.escape(name)}: {low:.3g} to {high:.3g}</figcaption>"
+        f"<figure><figcaption>{html.escape(name)}: {low:.3g} to {high:.3g}{told}</figcaption>"
         f"<svg width='{_WIDTH}' height='{_HEIGHT}' role='img'>{''.join(bars)}</svg></figure>"
     )
 

@@ -1,6 +1,6 @@
 """The whole set of real triplets: shards in a pool of processes, verdicts, report."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -59,6 +59,7 @@ def ingest_dataset(
     networks_digest: str,
     make_caption: Callable[[], Caption] | None = None,
     judge: Judge | None = None,
+    limits: Mapping[str, Sequence[float]] | None = None,
     shard_size: int = 256,
     num_workers: int = 1,
     report: Path | str | None = None,
@@ -72,6 +73,7 @@ def ingest_dataset(
         networks_digest: changes when one of their networks does.
         make_caption: as those; for clips without a caption.
         judge: thresholds on the finished manifest; never part of a shard.
+        limits: score -> those thresholds, for the report.
         shard_size: triplets a shard, at most.
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
 
@@ -98,7 +100,7 @@ def ingest_dataset(
     if isinstance(clips, FolderClips):
         for name, first in clips.repeated:
             run.skips.add(name, "duplicate", f"{name}: the same bytes as {first}")
-    return publish_dataset(folder, run, judge, report=report or Path(folder) / "report")
+    return publish_dataset(folder, run, judge, report=report or Path(folder) / "report", limits=limits)
 
 
 def _of_shard(index: int, per_shard: int, num: int) -> range:

@@ -38,7 +38,7 @@ def source(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
 @declare("subjects", "synthetic", (*VIDEO, *FILTER_NETWORKS, "synthesize"))
 def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Make customised image-video-text triplets from the subjects (SUGAR section 3.1)."""
-    from sugar.stages.scoring import networks_digest, scorers
+    from sugar.stages.scoring import limits, networks_digest, scorers
     from sugar.stages.synthesis import synthesis_recipe
     from sugar.synthesis.dataset import synthesize_dataset
 
@@ -52,6 +52,7 @@ def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) 
         make_score=make_score,
         networks_digest=networks_digest(params),
         judge=judge,
+        limits=limits(settings.filters),
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
     )
@@ -67,7 +68,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
     from sugar.ingest.shard import IngestRecipe
     from sugar.ingest.windows import Rules
     from sugar.stages.fingerprints import network_digest
-    from sugar.stages.scoring import captioner, networks_digest, scorers
+    from sugar.stages.scoring import captioner, limits, networks_digest, scorers
 
     settings, video = params.ingest, params.video
     size = {"num_frames": video.num_frames, "height_px": video.height_px, "width_px": video.width_px}
@@ -107,6 +108,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         make_caption=make_caption,
         networks_digest=digest,
         judge=judge,
+        limits=limits(settings.filters),
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
     )

@@ -141,6 +141,16 @@ def judge(filters: Filters) -> Callable[[pa.Table], pa.Table]:
     return lambda table: decide_table(table, thresholds)
 
 
+def limits(filters: Filters) -> dict[str, list[float]]:
+    """Score -> its thresholds, for the report."""
+    from sugar.filtering.thresholds import Thresholds
+
+    found: dict[str, list[float]] = {}
+    for bound in Thresholds.from_filters(filters.model_dump()).bounds:
+        found.setdefault(bound.score, []).append(bound.value)
+    return found
+
+
 def networks_digest(params: Params) -> str:
     """Changes when a network does that cuts or scores triplets."""
     from sugar.data.atomic import sha256_bytes, sha256_file

@@ -1,6 +1,6 @@
 """The subjects, and the whole set of synthetic triplets: shards in a pool of processes, verdicts, report."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -82,6 +82,7 @@ def synthesize_dataset(
     make_score: Callable[[], Score],
     networks_digest: str,
     judge: Judge | None = None,
+    limits: Mapping[str, Sequence[float]] | None = None,
     shard_size: int = 256,
     num_workers: int = 1,
     report: Path | str | None = None,
@@ -95,6 +96,7 @@ def synthesize_dataset(
         make_cut, make_score: called in each worker to load the segmenter and the scorer; they must pickle.
         networks_digest: changes when one of their networks does.
         judge: thresholds on the finished manifest; never part of a shard.
+        limits: score -> those thresholds, for the report.
         shard_size: triplets a shard, at most (but at least one subject's).
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
 
@@ -114,4 +116,4 @@ def synthesize_dataset(
         num_expected=len(keys) * recipe.prompts_per_subject,
         label="synthesize",
     )
-    return publish_dataset(folder, run, judge, report=report or Path(folder) / "report")
+    return publish_dataset(folder, run, judge, report=report or Path(folder) / "report", limits=limits)

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from sugar.data.filter_page import histogram, write_filter_page
+from sugar.data.filter_page import filter_page, histogram, write_filter_page
 from sugar.data.manifest import manifest_row, rows_table
 
 
@@ -31,3 +31,13 @@ def test_the_page_shows_scores_reasons_truth_and_sheets(tmp_path, make_triplet):
     assert "src='rejected-identity_low.png'" in page
     counts = json.loads((tmp_path / "histograms.json").read_text())["identity"]
     assert sum(counts["kept"]) + sum(counts["rejected"]) == 4
+
+
+def test_a_threshold_is_a_line_where_it_lies(tmp_path):
+    found = {"identity": histogram(np.linspace(0, 2, 50), np.ones(50, bool))}
+    rejections = {"triplets": 50, "accepted": 50, "rejected": {}, "skipped": {}}
+    plain = filter_page(found, rejections, tmp_path)
+    page = filter_page(found, rejections, tmp_path, limits={"identity": [0.5, 7.0], "other": [1.0]})
+    assert "<line" not in plain
+    assert page.count("<line x1='120.0' x2='120.0'") == page.count("<line") == 1
+    assert "threshold 0.5 and 7<" in page
