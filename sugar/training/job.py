@@ -39,6 +39,8 @@ class TrainingJob:
         single_frames: the targets of synthetic samples are images, their clips' first frames.
         steps: optimizer steps; 0 exports the start.
         trainable: prefixes of the parameter names that train; empty: all that are not frozen.
+        lora: rank, alpha, targets of `sugar.model.lora.Lora`, which train in place of the blocks' matrices,
+            with the image projections; None: all weights.
         attention_design: letter or table group -> groups; None: what `init_from` has, "b" for a CogVideoX.
         drop_dino, drop_clip, drop_text: probabilities of dropping a condition, independent.
         global_batch: samples a step over all processes; micro_batch: samples a process and forward pass.
@@ -64,6 +66,7 @@ class TrainingJob:
     single_frames: bool = False
     steps: int = 700
     trainable: tuple[str, ...] = ()
+    lora: Mapping[str, Any] | None = None
     seed: int = 0
     attention_design: str | Mapping[str, Sequence[str]] | None = None
     projection_hidden: int | None = None
@@ -118,6 +121,7 @@ class TrainingJob:
                 self.global_batch % (self.micro_batch * self.num_processes) == 0,
                 f"a multiple of micro_batch * num_processes ({self.micro_batch * self.num_processes})",
             ),
+            ("lora", self.lora is None or not self.trainable, "null where a phase names what is trainable"),
             (
                 "micro_batch",
                 self.micro_batch == 1 or self.zero_stage < 3 or not self.single_frames,
@@ -161,7 +165,7 @@ class TrainingJob:
         """The values that decide the result: they must be the same when a run continues."""
         values = json.loads(self.to_json())
         names = [field.name for field in fields(self) if field.name not in FREE_FIELDS]
-        for name in ("single_frames",):  # so that runs from before there was this are still known
+        for name in ("lora", "single_frames"):  # so that runs from before there were these are still known
             if not values[name]:
                 names.remove(name)
         return {name: values[name] for name in names}
