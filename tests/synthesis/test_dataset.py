@@ -183,11 +183,12 @@ def test_unknown_backend():
         replace(RECIPE, animate="magic")
 
 
-def test_real_photos_give_triplets(real_data, tmp_path):
+@pytest.mark.parametrize("num, least", [(6, 4), pytest.param(30, 27, marks=pytest.mark.slow)])
+def test_real_photos_give_triplets(real_data, tmp_path, num, least):
     from sugar.encoders.segmentation import make_segmenter
 
     skips = Skips()
-    subjects = folder_subjects(real_data / "dreambench", PhotoRules(max_subjects=6), on_skip=skips.add)
+    subjects = folder_subjects(real_data / "dreambench", PhotoRules(max_subjects=num), on_skip=skips.add)
     source_dataset(tmp_path / "subjects", subjects, skips)
     figures = synthesize(
         tmp_path / "subjects",
@@ -196,7 +197,7 @@ def test_real_photos_give_triplets(real_data, tmp_path):
         replace(RECIPE, prompts_per_subject=1),
         make_cut=lambda: make_segmenter("grabcut"),
     )
-    assert figures["triplets"] >= 4
+    assert figures["triplets"] >= least
     for triplet in read_triplets(tmp_path / "out", read_manifest(tmp_path / "out")):
         covered = (triplet.identity[..., 3] > 127).mean()
         assert 0.2 < covered < 0.98
