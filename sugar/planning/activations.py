@@ -152,5 +152,7 @@ def _drop_gradient(parameter: Tensor) -> None:
 def _batch(architecture: Architecture, size: int, dtype: torch.dtype) -> list[Tensor]:
     config = architecture.config
     text = (config["max_text_seq_length"], config["text_embed_dim"])
-    shapes = (architecture.latents, text, architecture.dino, architecture.clip)
+    frames, *picture = architecture.latents
+    frames += -frames % (config.get("patch_size_t") or 1)  # as `sugar.model.patches.pad_frames`
+    shapes = ((frames, *picture), text, architecture.dino, architecture.clip)
     return [torch.empty(size, *shape, dtype=dtype, device="meta") for shape in shapes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ class Architecture:
             "clip": self.clip[0],
             "text": self.config["max_text_seq_length"],
             "first_frame": frame,
-            "other_frames": (frames // patch_t - 1) * frame,
+            "other_frames": (math.ceil(frames / patch_t) - 1) * frame,
         }
 
     @property

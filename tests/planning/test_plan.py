@@ -9,7 +9,7 @@ import pytest
 
 from sugar.cli import main
 from sugar.config import InputError
-from sugar.planning.architecture import PUBLISHED, read_architecture
+from sugar.planning.architecture import PUBLISHED, Architecture, read_architecture
 from sugar.planning.cost import needed_gib, step_seconds, storage, synthesis_gpu_hours
 from sugar.training.gpus import GPUS, known_gpu
 
@@ -51,6 +51,38 @@ def test_lora_trains_little_and_holds_little(capsys) -> None:
     assert own < small["parameters"]["trainable"] < full["parameters"]["trainable"] / 4
     assert small["memory"][0]["optimizer_gib"] < full["memory"][0]["optimizer_gib"] / 4
     assert small["tflop_per_step"] < full["tflop_per_step"]
+
+
+def test_patches_of_two_frames_hold_an_odd_number_of_them() -> None:
+    import torch
+
+    from sugar.planning.activations import measure_activations
+
+    config = {
+        "num_attention_heads": 2,
+        "attention_head_dim": 16,
+        "in_channels": 4,
+        "out_channels": 4,
+        "time_embed_dim": 8,
+        "text_embed_dim": 8,
+        "num_layers": 2,
+        "patch_size_t": 2,
+        "use_rotary_positional_embeddings": True,
+        "max_text_seq_length": 6,
+        "dino_dim": 8,
+        "clip_dim": 8,
+    }
+    architecture = Architecture(config, (3, 4, 8, 8), (5, 8), (4, 8), ())
+    assert (architecture.lengths["first_frame"], architecture.lengths["other_frames"]) == (16, 16)
+    measured = measure_activations(
+        architecture,
+        frozen_fraction=0.0,
+        trainable=(),
+        checkpointing=False,
+        micro_batch=1,
+        dtype=torch.float32,
+    )
+    assert 0 < measured.kept <= measured.peak
 
 
 def test_the_text_says_what_does_not_fit(capsys) -> None:
