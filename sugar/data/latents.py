@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from sugar.config import InputError
 from sugar.data.atomic import atomic_path, sha256_bytes, write_bytes_atomic
 from sugar.data.manifest import read_table
+from sugar.data.stacked_rows import StackedRows, open_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -167,7 +168,7 @@ class LatentWriter:
         """Address -> (file, row) of all that the folder holds."""
         held: dict[str, tuple[Path, int]] = {}
         for path in sorted(self.folder.glob("latents-*.safetensors")):
-            addresses = json.loads(_open(path).metadata()["addresses"])
+            addresses = json.loads(open_safetensors(path).metadata()["addresses"])
             held.update({address: (path, row) for row, address in enumerate(addresses)})
         return held
 
@@ -207,7 +208,7 @@ class LatentWriter:
 
 
 class LatentCache:
-    """Random access to what `LatentWriter` wrote; the files are mapped, the page cache does the rest.
+    """Random access to what `LatentWriter` wrote; rows are read from the files, the page cache does the rest.
 
     Attributes:
         keys: of the samples, in order; digests: of their triplets.
@@ -227,10 +228,8 @@ class LatentCache:
         self._names: list[str] = shards.dictionary.to_pylist()
         self._shard = shards.indices.to_numpy()
         self._row = table["row"].to_numpy().astype(np.int64)
-        self._mapped: dict[int, dict[str, Tensor]] = {}
-        shapes = (
-            {name: list(value.shape[1:]) for name, value in self._tensors(0).items()} if self.keys else {}
-        )
+        self._files: dict[int, StackedRows] = {}
+        shapes = self._rows_of(0).shapes if self.keys else {}
         self.meta: dict[str, Any] = {**about["meta"], "shapes": shapes}
 
     @classmethod
@@ -264,26 +263,22 @@ class LatentCache:
         Raises:
             IndexError: an index is not in 0..len-1; ValueError: there is no index at all.
         """
-        import torch
-
-        places = np.asarray(indices, np.int64)
-        if not len(places):
+        chosen = np.asarray(indices, np.int64)
+        if not len(chosen):
             raise ValueError("indices must not be empty")
-        if places.min() < 0 or places.max() >= len(self):
-            raise IndexError(f"indices must be in 0..{len(self) - 1}, got {places.min()}..{places.max()}")
-        numbers, rows, stacked = self._shard[places], torch.from_numpy(self._row[places]), {}
+        if chosen.min() < 0 or chosen.max() >= len(self):
+            raise IndexError(f"indices must be in 0..{len(self) - 1}, got {chosen.min()}..{chosen.max()}")
+        numbers, rows = self._shard[chosen], self._row[chosen]
+        stacked = self._rows_of(int(numbers[0])).empty(len(chosen))
         for number in np.unique(numbers):
-            where = torch.from_numpy(np.flatnonzero(numbers == number))
-            for name, value in self._tensors(int(number)).items():
-                if name not in stacked:
-                    stacked[name] = value.new_empty(len(places), *value.shape[1:])
-                stacked[name][where] = value[rows[where]]
+            places = np.flatnonzero(numbers == number)
+            self._rows_of(int(number)).read_into(stacked, places, rows[places])
         return stacked
 
-    def _tensors(self, number: int) -> dict[str, Tensor]:
-        if number not in self._mapped:
-            self._mapped[number] = _tensors(self.folder / self._names[number])
-        return self._mapped[number]
+    def _rows_of(self, number: int) -> StackedRows:
+        if number not in self._files:
+            self._files[number] = StackedRows(self.folder / self._names[number])
+        return self._files[number]
 
 
 def held_out(keys: Sequence[str], fraction: float) -> list[bool]:
@@ -299,16 +294,7 @@ def held_out(keys: Sequence[str], fraction: float) -> list[bool]:
     return [value < fraction for value in hashes]
 
 
-def _open(path: Path) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        return safe_open(path, "pt")
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: cannot be read as safetensors ({error})") from error
-
-
 def _tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a file, mapped, not read."""
-    file = _open(path)
+    file = open_safetensors(path)
     return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterator of its own)
