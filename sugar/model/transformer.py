@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +30,12 @@ from sugar.model.attention import (
     IMAGE_GROUPS,
     TEXT_SIDE,
     VIDEO_SIDE,
-    AttentionPlan,
-    attention_plan,
     resolve_design,
     token_order,
 )
+from sugar.model.base import read_base, take_weights, transformer_subfolder
 from sugar.model.block import SugarBlock
+from sugar.model.conditions import Conditions, block_kwargs
 from sugar.model.patches import embed_video, unpatchify
 from sugar.model.positions import rotary_tables, with_text
 from sugar.model.processor import SelectiveAttnProcessor
@@ -49,21 +47,6 @@ __all__ = ["Conditions", "ModelMixin", "SugarTransformer3DModel", "transformer_s
 OFS = 2.0
 """What CogVideoX 1.5 with an `ofs` embedding is always given (diffusers' CogVideoXImageToVideoPipeline)."""
 BASE_ARGUMENTS = tuple(inspect.signature(CogVideoXTransformer3DModel.__init__).parameters)[1:]
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The text side of the sequence, projected: what stays the same through all sampling steps.
-
-    Args:
-        tokens_BLD: the streams that are present, in the model's token order.
-        lengths: stream -> tokens.
-        copies: stream -> how many equal tokens each of its tokens stands for; one where it is not named.
-    """
-
-    tokens_BLD: Tensor
-    lengths: Mapping[str, int]
-    copies: Mapping[str, int] = field(default_factory=dict)
 
 
 class SugarTransformer3DModel(CogVideoXTransformer3DModel):
@@ -273,10 +256,13 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
             "first_frame": frame_tokens,
             "other_frames": video_BLD.shape[1] - frame_tokens,
         }
-        block_kwargs = self._block_kwargs(lengths, conditions.copies, attention_kwargs)
+        num_blocks = len(self.transformer_blocks)
+        kwargs_of_blocks = block_kwargs(
+            self.design, self.token_order, lengths, conditions.copies, num_blocks, attention_kwargs
+        )
         rotary = rotary and with_text(rotary, image_BLD.shape[1])
         checkpoint: Any = self._gradient_checkpointing_func if self.gradient_checkpointing else None
-        for block, kwargs in zip(self.transformer_blocks, block_kwargs, strict=True):
+        for block, kwargs in zip(self.transformer_blocks, kwargs_of_blocks, strict=True):
             arguments = (video_BLD, image_BLD, emb_BT, rotary, kwargs)
             if torch.is_grad_enabled() and checkpoint is not None:
                 video_BLD, image_BLD = checkpoint(block, *arguments)
@@ -287,28 +273,6 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
             video_BLD = torch.roll(video_BLD, frame_tokens, dims=1)
         sample = unpatchify(video_BLD, hidden_states.shape, config.patch_size, config.patch_size_t)
         return Transformer2DModelOutput(sample=sample) if return_dict else (sample,)
-
-    def _block_kwargs(
-        self, lengths: Mapping[str, int], copies: Mapping[str, int], attention_kwargs: dict[str, Any] | None
-    ) -> list[dict[str, Any]]:
-        """`attention_kwargs` of each block: in the last one only the video asks."""
-        key_lengths = {group: count * copies.get(group, 1) for group, count in lengths.items()}
-        stops = list(accumulate(lengths.get(group, 0) for group in self.token_order))
-        key_copies = tuple(
-            ((stop - lengths[group], stop), copies[group])
-            for group, stop in zip(self.token_order, stops, strict=True)
-            if group in copies
-        )
-        shared = {**(attention_kwargs or {}), "key_copies": key_copies}
-
-        def plan(queries: Sequence[str]) -> AttentionPlan:
-            return attention_plan(
-                self.design, lengths, self.token_order, key_lengths=key_lengths, queries=queries
-            )
-
-        inner = {**shared, "plan": plan(GROUPS)}
-        last = {**shared, "plan": plan(VIDEO_SIDE), "video_only": True}
-        return [inner] * (len(self.transformer_blocks) - 1) + [last]
 
     def _embed_time(
         self, timestep: Tensor, dtype: torch.dtype, cond: Tensor | None, ofs: Tensor | None
@@ -392,10 +356,7 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
         Raises:
             ValueError: a folder without a transformer, or weights that do not fit.
         """
-        if not isinstance(base, CogVideoXTransformer3DModel):
-            base = CogVideoXTransformer3DModel.from_pretrained(
-                base, subfolder=transformer_subfolder(base), torch_dtype=torch_dtype or torch.float32
-            )
+        base = read_base(base, torch_dtype)
         config = {name: base.config[name] for name in BASE_ARGUMENTS}
         model = cls(
             **config,
@@ -404,27 +365,7 @@ class SugarTransformer3DModel(CogVideoXTransformer3DModel):
             attention_design=attention_design,
             projection_hidden=projection_hidden,
         )
-        missing, unexpected = model.load_state_dict(base.state_dict(), strict=False)
-        wrong = [
-            *unexpected,
-            *(name for name in missing if not name.startswith(("dino_proj.", "clip_proj."))),
-        ]
-        if wrong:
-            raise ValueError(f"the base transformer does not fit: {', '.join(wrong[:5])}")
+        take_weights(model, base)
         if model.dtype != base.dtype:
             torch.nn.Module.to(model, base.dtype)
         return model
-
-
-def transformer_subfolder(base: str | Path) -> str | None:
-    """Where a pipeline's folder or hub id keeps its transformer; None for the folder of a transformer.
-
-    Raises:
-        ValueError: a folder with neither.
-    """
-    folder = Path(base)
-    if not folder.is_dir() or (folder / "transformer" / "config.json").is_file():
-        return "transformer"
-    if (folder / "config.json").is_file():
-        return None
-    raise ValueError(f"{folder}: no config.json and no transformer/config.json in this folder")
