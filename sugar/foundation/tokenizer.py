@@ -23,6 +23,8 @@ EXTRA_NOUNS = (
 def build_tokenizer(max_length: int, *, kind: str) -> Any:
     """A fast tokenizer with lower-casing. kind "t5": `</s>` at the end, pad 0; "clip": start and end tokens.
 
+    For "clip" the end token has the highest number, as CLIP's own has: X-CLIP's text side finds the end by it.
+
     Returns a `PreTrainedTokenizerFast` (both kinds load with `AutoTokenizer`).
     """
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -32,6 +34,8 @@ def build_tokenizer(max_length: int, *, kind: str) -> Any:
     letters = sorted("abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-")
     special = ["<pad>", "</s>", "<unk>", "<s>"]
     pieces = special + words + [c for c in letters if c not in words] + [f"##{c}" for c in letters]
+    if kind == "clip":
+        pieces = [piece for piece in pieces if piece != "</s>"] + ["</s>"]
     vocab = {piece: index for index, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="<unk>", max_input_chars_per_word=100))
     tokenizer.normalizer = normalizers.Sequence(

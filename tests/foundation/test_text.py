@@ -69,3 +69,11 @@ def test_views_are_pure_in_their_index() -> None:
     held_out, _ = identity_views(5, 3, 32, held_out=True)
     assert np.array_equal(one, other) and not np.array_equal(one, held_out)
     assert one.shape == (3, 32, 32, 3) and tags[0].tolist()[1:] == [0, -1]
+
+
+def test_x_clip_finds_the_end_of_a_caption():
+    # Its text side takes the feature at the highest token number.
+    tokenizer = build_tokenizer(32, kind="clip")
+    ids = tokenizer(["a dog", "a zebra with a zigzag"], padding="max_length", return_tensors="pt").input_ids
+    assert (ids.argmax(-1) == (ids == tokenizer.eos_token_id).int().argmax(-1)).all()
+    assert tokenizer.eos_token_id == len(tokenizer) - 1
