@@ -23,7 +23,7 @@ EXTRA_NOUNS = (
 def build_tokenizer(max_length: int, *, kind: str) -> Any:
     """A fast tokenizer with lower-casing. kind "t5": `</s>` at the end, pad 0; "clip": start and end tokens.
 
-    For "clip" the end token has the highest number, as CLIP's own has: X-CLIP's text side finds the end by it.
+    For "clip" the end token has the highest number, as CLIP's own has; X-CLIP's text side finds the end so.
 
     Returns a `PreTrainedTokenizerFast` (both kinds load with `AutoTokenizer`).
     """
