@@ -80,7 +80,7 @@ def test_ingest(tmp_path):
 class TinyNetworks(encoding.Networks):
     """A digest alone; what they make of a triplet is `tiny_tensors`."""
 
-    def meta(self):
+    def meta(self, num_stills=0):
         return {"networks": self.base, "vae_scaling_factor": 1.0}
 
 
@@ -92,7 +92,7 @@ def tiny_tensors(triplets):
 
 
 def test_encode_over_a_cache_of_other_networks(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoding, "load_encoders", lambda networks: tiny_tensors)
+    monkeypatch.setattr(encoding, "load_encoders", lambda networks, num_stills: tiny_tensors)
     triplets = tmp_path / "triplets"
     publish_dataset(triplets, run_shards(triplets, ["a", "b", "c"], shard_stubs.prepare))
 

@@ -198,6 +198,7 @@ class Encode(Section):
     max_noun_share: Annotated[float, Field(gt=0.0, le=1.0)] | None
     shard_size: Count
     num_workers: Natural
+    stills: Natural
     dtype: Literal["float32", "bfloat16", "float16"]
 
 

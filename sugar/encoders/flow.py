@@ -21,6 +21,8 @@ RAFT_UPDATES = 20
 RAFT_MIN_SIDE_PX = 128
 RAFT_BATCH = 8
 DIS_MIN_SIDE_PX = 16
+DIS_SIDE_PX = 128
+"""Frames with a longer short side are searched at this one; assumption (decision 0008)."""
 
 Flow = Callable[[np.ndarray], np.ndarray]
 
@@ -44,7 +46,9 @@ def make_flow(kind: str, device: str | torch.device = "cpu") -> Flow:
 
 
 def dis_flow(frames_THWC: np.ndarray) -> np.ndarray:
-    """Dense inverse search (Kroeger et al. 2016), OpenCV's medium preset: float32 [T-1, 2, H, W].
+    """Dense inverse search (Kroeger et al. 2016), OpenCV's medium preset: float32 [T-1, 2, h, w].
+
+    h, w are H, W, or smaller for frames with a short side over `DIS_SIDE_PX`; lengths are in pixels of H, W.
 
     Raises:
         ValueError: for fewer than two frames or a side under 16 px, which OpenCV's pyramid cannot take.
@@ -55,6 +59,9 @@ def dis_flow(frames_THWC: np.ndarray) -> np.ndarray:
         raise ValueError(f"DIS needs sides of at least {DIS_MIN_SIDE_PX} px, got {height} x {width}")
     grey = cv2.cvtColor(frames.reshape(num_frames * height, width, 3), cv2.COLOR_RGB2GRAY)
     grey = grey.reshape(num_frames, height, width)
+    scale = DIS_SIDE_PX / min(height, width)
+    if scale < 1:
+        grey = _shrunk(grey, scale)
     search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     with _one_thread():
         # No output array is passed: OpenCV would take what is in it for a first guess.
@@ -62,7 +69,15 @@ def dis_flow(frames_THWC: np.ndarray) -> np.ndarray:
             search.calc(first, second, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
             for first, second in pairwise(grey)
         ]
-    return np.ascontiguousarray(np.stack(flows).transpose(0, 3, 1, 2))
+    found = np.ascontiguousarray(np.stack(flows).transpose(0, 3, 1, 2))
+    if scale < 1:
+        found *= np.array([width / grey.shape[2], height / grey.shape[1]], np.float32)[:, None, None]
+    return found
+
+
+def _shrunk(grey_THW: np.ndarray, scale: float) -> np.ndarray:
+    size = (round(grey_THW.shape[2] * scale), round(grey_THW.shape[1] * scale))
+    return np.stack([cv2.resize(grey, size, interpolation=cv2.INTER_AREA) for grey in grey_THW])
 
 
 @contextmanager

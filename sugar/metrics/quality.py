@@ -9,9 +9,11 @@ import numpy as np
 BLACK, BLOWN = 8, 247
 """Luma (Rec. 601) from which on a pixel shows something, and up to which it does."""
 
+MAX_FRAMES = 16
+
 
 def sharpness(frames_BTHWC: np.ndarray) -> np.ndarray:
-    """Variance of the Laplacian of the luma, the median over the frames: float64 [B].
+    """Variance of the Laplacian of the luma, the median over at most 16 even-spaced frames: float64 [B].
 
     The focus measure "LAPV" of Pech-Pacheco et al., 2000, on luma 0 to 255; a flat picture has 0. It grows
     with the contrast and depends on the size of the frames: compare videos of one size.
@@ -32,6 +34,8 @@ def sharpness(frames_BTHWC: np.ndarray) -> np.ndarray:
 def exposure(frames_BTHWC: np.ndarray) -> np.ndarray:
     """Share of pixels that are neither black (luma < 8) nor blown out (luma > 247): float64 [B] in [0, 1].
 
+    Of at most 16 even-spaced frames.
+
     Raises:
         ValueError: not uint8 [B, T, H, W, 3].
     """
@@ -41,10 +45,13 @@ def exposure(frames_BTHWC: np.ndarray) -> np.ndarray:
 
 
 def _luma(frames_BTHWC: np.ndarray) -> np.ndarray:
-    """Luma uint8 [B, T, H, W]."""
+    """Luma uint8 [B, T, H, W] of at most `MAX_FRAMES` frames, evenly spaced."""
     if frames_BTHWC.dtype != np.uint8 or frames_BTHWC.ndim != 5 or frames_BTHWC.shape[-1] != 3:
         raise ValueError(
             f"frames must be uint8 [B, T, H, W, 3], got {frames_BTHWC.dtype} {frames_BTHWC.shape}"
         )
+    num_frames = frames_BTHWC.shape[1]
+    if num_frames > MAX_FRAMES:
+        frames_BTHWC = frames_BTHWC[:, np.linspace(0, num_frames - 1, MAX_FRAMES).round().astype(int)]
     tall = np.ascontiguousarray(frames_BTHWC).reshape(-1, frames_BTHWC.shape[3], 3)
     return cv2.cvtColor(tall, cv2.COLOR_RGB2GRAY).reshape(frames_BTHWC.shape[:4])

@@ -186,6 +186,7 @@ def encode(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
             held_out_fraction=settings.held_out_fraction,
             max_noun_share=settings.max_noun_share,
             num_workers=settings.num_workers,
+            num_stills=settings.stills if name == "synthetic" else 0,
         )
         figures |= {f"{name}_{key}": value for key, value in counts.items()}
     return figures

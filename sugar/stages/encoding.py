@@ -14,6 +14,7 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from sugar.config import InputError
+from sugar.data.atomic import sha256_bytes
 from sugar.data.latents import LatentWriter, held_out
 from sugar.data.manifest import accepted_rows, balanced_rows, read_manifest
 from sugar.data.shards import read_triplets
@@ -43,7 +44,7 @@ class Networks:
     device: str = "auto"
     dtype: str = "float32"
 
-    def meta(self) -> dict[str, Any]:
+    def meta(self, num_stills: int = 0) -> dict[str, Any]:
         """All that changes the tensors besides the triplet, for `LatentWriter`."""
         parts = {
             "vae": network_digest(self.base, "vae"),
@@ -57,7 +58,7 @@ class Networks:
             "dtype": self.dtype,
             "max_text_seq_length": self.text_length,
             "vae_scaling_factor": self.scaling_factor,
-        }
+        } | ({"stills": num_stills} if num_stills else {})
 
     @property
     def text_length(self) -> int:
@@ -85,11 +86,12 @@ class Networks:
             ) from error
 
 
-def load_encoders(networks: Networks) -> Encode:
+def load_encoders(networks: Networks, num_stills: int = 0) -> Encode:
     """A function from triplets to the tensors of each.
 
     The tensors are mean and std `[B, F, C, h, w]` of the VAE's posterior, unscaled, and text, dino and clip
-    tokens `[B, L, D]`.
+    tokens `[B, L, D]`; with `num_stills` also still_mean and still_std `[B, K, C, h, w]` of K frames of the
+    clip, each encoded alone as an image.
 
     Raises:
         InputError: a network is missing.
@@ -122,9 +124,20 @@ def load_encoders(networks: Networks) -> Encode:
             "dino": dino,
             "clip": clip,
         }
+        if num_stills:
+            frames = np.stack([triplet.video[still_frames(triplet, num_stills)] for triplet in triplets])
+            still_mean, still_std = encode_posterior(vae, frames.reshape(-1, 1, *frames.shape[2:]))
+            tensors["still_mean"] = still_mean[:, 0].unflatten(0, frames.shape[:2])
+            tensors["still_std"] = still_std[:, 0].unflatten(0, frames.shape[:2])
         return {name: tensor.to("cpu", dtype) for name, tensor in tensors.items()}
 
     return encode
+
+
+def still_frames(triplet: Triplet, count: int) -> np.ndarray:
+    """Indices of `count` random frames of a clip, by its key alone; different ones where it has as many."""
+    rng = np.random.default_rng(int(sha256_bytes(triplet.key.encode())[:16], 16))
+    return rng.choice(len(triplet.video), size=count, replace=count > len(triplet.video))
 
 
 def encode_dataset(
@@ -137,6 +150,7 @@ def encode_dataset(
     held_out_fraction: float,
     max_noun_share: float | None = None,
     num_workers: int = 0,
+    num_stills: int = 0,
 ) -> dict[str, float]:
     """Bring the cache in `output` to the accepted triplets of `dataset`; only new ones are encoded.
 
@@ -146,6 +160,7 @@ def encode_dataset(
     Args:
         max_noun_share: rows of a noun beyond this share are left out, by hash of the key; None: none are.
         num_workers: threads that decode the next batch while the networks work on this one; 0: none.
+        num_stills: random frames of a clip that are encoded as images too (SUGAR section 4.3, TSF-Image).
 
     Returns:
         samples in the cache, how many of them were encoded now, how many are held out.
@@ -162,12 +177,13 @@ def encode_dataset(
         except ValueError as error:
             raise InputError(f"encode.max_noun_share: {dataset}: {error}") from error
     keys = table["key"].to_pylist()
-    writer = LatentWriter(output, networks.meta(), shard_size, held_out_fraction)
+    writer = LatentWriter(output, networks.meta(num_stills), shard_size, held_out_fraction)
     positions = writer.plan(keys, table["digest"].to_pylist())
     if positions:
         rows = table.take(pa.array(positions, pa.int64()))
         triplets = read_triplets(dataset, rows, num_workers=num_workers, ahead=batch_size)
-        _encode_rows(writer, positions, dataset.name, rows, triplets, load_encoders(networks), batch_size)
+        encode = load_encoders(networks, num_stills)
+        _encode_rows(writer, positions, dataset.name, rows, triplets, encode, batch_size)
     writer.finish()
     num_held_out = sum(held_out(keys, held_out_fraction))
     return {"samples": table.num_rows, "encoded": len(positions), "held_out": num_held_out}

@@ -25,6 +25,8 @@ from sugar.model.patches import pad_frames
 
 SOURCES = ("real", "synthetic")
 STREAMS = ("dino", "clip", "text")
+STILLS = ("still_mean", "still_std")
+"""VAE posteriors `[K, C, h, w]` of random frames of a synthetic clip, each encoded alone."""
 T = TypeVar("T")
 
 
@@ -39,6 +41,7 @@ class Batch:
         keep: the same names -> bool `[B]`, False where the condition is dropped.
         synthetic: bool `[B]`.
         keys: the samples' keys.
+        stills: `[B, 1, C, h, w]`, image targets of synthetic samples, zeros for real ones; None: unasked.
     """
 
     latents: Tensor
@@ -48,6 +51,7 @@ class Batch:
     keep: Mapping[str, Tensor]
     synthetic: Tensor
     keys: tuple[str, ...]
+    stills: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on a device; itself where it is there already."""
@@ -59,7 +63,8 @@ class Batch:
             t.to(device, non_blocking=True)
             for t in (self.latents, self.noise, self.timesteps, self.synthetic)
         )
-        return Batch(latents, noise, timesteps, move, keep, synthetic, self.keys)
+        stills = None if self.stills is None else self.stills.to(device, non_blocking=True)
+        return Batch(latents, noise, timesteps, move, keep, synthetic, self.keys, stills)
 
     def pick(self, mask_B: Tensor) -> Batch:
         """The samples where the mask is True, in order."""
@@ -71,16 +76,18 @@ class Batch:
             keep={name: t[mask_B] for name, t in self.keep.items()},
             synthetic=self.synthetic[mask_B],
             keys=tuple(key for key, taken in zip(self.keys, mask_B.tolist(), strict=True) if taken),
+            stills=None if self.stills is None else self.stills[mask_B],
         )
 
-    def first_frames(self, patch_size_t: int | None = None) -> Batch:
-        """The first frames as images: a causal VAE encodes the first frame alone, so its latent is a still.
+    def as_images(self, patch_size_t: int | None = None) -> Batch:
+        """The same samples with their stills as targets, in place of the videos.
 
         Args:
             patch_size_t: latent frames of a patch (CogVideoX 1.5), which the image fills; None: one.
         """
+        assert self.stills is not None, "made with stills"
         frames = patch_size_t or 1
-        image = self.latents[:, :1].expand(-1, frames, -1, -1, -1)
+        image = self.stills.expand(-1, frames, -1, -1, -1)
         return replace(self, latents=image, noise=self.noise[:, :frames])
 
 
@@ -105,9 +112,10 @@ class Batches:
         global_batch: slots a step; num_train_timesteps: of the noise schedule.
         drop: "dino", "clip", "text" -> probability of dropping the condition.
         patch_size_t: latent frames of a patch (CogVideoX 1.5), which the latents are padded to; None: one.
+        stills: give synthetic samples a random one of their stills, drawn anew each time.
 
     Raises:
-        InputError: a cache without training samples, or caches of different encoders.
+        InputError: a cache without training samples or stills, or caches of different encoders.
     """
 
     def __init__(
@@ -120,8 +128,9 @@ class Batches:
         num_train_timesteps: int,
         drop: Mapping[str, float],
         patch_size_t: int | None = None,
+        stills: bool = False,
     ) -> None:
-        self._patch_size_t = patch_size_t
+        self._patch_size_t, self._stills = patch_size_t, stills
         self._caches, self._probabilities = dict(caches), dict(probabilities)
         self._seed, self._global_batch = seed, global_batch
         self._num_train_timesteps, self._drop = num_train_timesteps, dict(drop)
@@ -130,10 +139,17 @@ class Batches:
         for source, indices in self._train.items():
             if not len(indices):
                 raise InputError(f"latent cache {source!r}: no training samples")
+            if stills and source == "synthetic" and STILLS[0] not in caches[source].meta["shapes"]:
+                raise InputError(
+                    f"{caches[source].folder}: has no stills, which targets of single frames need; "
+                    "set encode.stills to 1 or more and run encode"
+                )
         factors = {source: float(cache.meta["vae_scaling_factor"]) for source, cache in caches.items()}
         if len(set(factors.values())) != 1:
             raise InputError(f"latent caches: vae_scaling_factor must agree, got {factors}")
         self._scaling_factor = next(iter(factors.values()))
+        with_stills = [cache for source, cache in caches.items() if stills and source == "synthetic"]
+        self._num_stills = with_stills[0].meta["shapes"][STILLS[0]][0] if with_stills else 1
 
     def train_batch(self, step: int, slots: Sequence[int]) -> Batch:
         """The samples of some slots of a step's global batch."""
@@ -176,6 +192,7 @@ class Batches:
         latents = (stored["mean"].float() + stored["std"].float() * posterior) * self._scaling_factor
         latents = pad_frames(latents, self._patch_size_t)
         noise = slot_noise(self._seed, step, slots, tuple(latents.shape[1:]), purpose=f"{purpose}noise")
+        stills = self._stills_of(stored, step, slots, purpose) if self._stills else None
         chance = slot_uniform(self._seed, step, slots, f"{purpose}dropout", len(STREAMS))
         threshold = torch.tensor([self._drop[name] if drop else 0.0 for name in STREAMS])
         return Batch(
@@ -186,19 +203,42 @@ class Batches:
             keep={name: chance[:, i] >= threshold[i] for i, name in enumerate(STREAMS)},
             synthetic=torch.tensor([source == "synthetic" for source, _ in samples]),
             keys=tuple(self._caches[source].keys[index] for source, index in samples),
+            stills=stills,
         )
+
+    def _stills_of(
+        self, stored: Mapping[str, Tensor], step: int, slots: Sequence[int], purpose: str
+    ) -> Tensor:
+        """One still a sample, `[B, 1, C, h, w]` in the model's space: a draw of its VAE posterior."""
+        mean, std = (stored[name].float() for name in STILLS)
+        uniform = slot_uniform(self._seed, step, slots, f"{purpose}still", 1)[:, 0]
+        which = (uniform * mean.shape[1]).long().clamp_(max=mean.shape[1] - 1)
+        rows = torch.arange(len(which))
+        shape = (1, *mean.shape[2:])
+        posterior = slot_noise(self._seed, step, slots, shape, purpose=f"{purpose}still_posterior")
+        return (mean[rows, which, None] + std[rows, which, None] * posterior) * self._scaling_factor
 
     def _stack(self, samples: Sequence[tuple[str, int]]) -> dict[str, Tensor]:
         parts, places = [], []
         for source, cache in self._caches.items():
             where = [i for i, (name, _) in enumerate(samples) if name == source]
             if where:
-                parts.append(cache.batch([samples[i][1] for i in where]))
+                parts.append(self._read(source, cache, [samples[i][1] for i in where]))
                 places.extend(where)
         if len(parts) == 1:
             return dict(parts[0])
         order = torch.tensor(places).argsort()
         return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
+
+    def _read(self, source: str, cache: LatentCache, indices: Sequence[int]) -> dict[str, Tensor]:
+        """Stored tensors; with stills a real sample gets zeros, without them none is passed on."""
+        found = cache.batch(indices)
+        if not self._stills:
+            return {name: value for name, value in found.items() if name not in STILLS}
+        if source != "synthetic":
+            num, _, *size = found["mean"].shape
+            found |= {name: found["mean"].new_zeros(num, self._num_stills, *size) for name in STILLS}
+        return found
 
 
 def rank_slots(global_batch: int, micro_batch: int, rank: int, num_processes: int) -> list[range]:

@@ -54,9 +54,9 @@ def single_frame_loss(
 
     Videos and images have sequences of different lengths: a forward pass for each kind that the batch has.
 
-    Source: SUGAR section 4.3, TSF-Image. Assumption: decision 0021 (which frame).
+    Source: SUGAR section 4.3, TSF-Image. Assumption: decision 0021 (how a batch mixes both).
     """
-    kinds = [(~batch.synthetic, batch), (batch.synthetic, batch.first_frames(patch_size_t))]
+    kinds = [(~batch.synthetic, batch), (batch.synthetic, batch.as_images(patch_size_t))]
     there = [(mask_B, of) for mask_B, of in kinds if bool(mask_B.any())]
     losses = [denoising_loss(denoise, scheduler, of.pick(mask_B), dtype) for mask_B, of in there]
     order = torch.cat([mask_B.nonzero()[:, 0] for mask_B, _ in there]).argsort()

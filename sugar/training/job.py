@@ -36,7 +36,7 @@ class TrainingJob:
         real_latents, synthetic_latents: latent caches; None where the probability leaves the source unused.
         synthetic_probability: share of samples drawn from the synthetic cache, 0..1 (the paper's p).
         frozen_fraction: share of the blocks that keep their weights, 0..1.
-        single_frames: the targets of synthetic samples are images, their clips' first frames.
+        single_frames: the targets of synthetic samples are images, random frames of their clips.
         steps: optimizer steps; 0 exports the start.
         trainable: prefixes of the parameter names that train; empty: all that are not frozen.
         lora: rank, alpha, targets of `sugar.model.lora.Lora`, which train in place of the blocks' matrices,

@@ -125,6 +125,7 @@ class Trainer:
             num_train_timesteps=self.num_train_timesteps,
             drop={"dino": job.drop_dino, "clip": job.drop_clip, "text": job.drop_text},
             patch_size_t=config.patch_size_t,
+            stills=job.single_frames,
         )
         self._prepare_engine(model)
         lengths = token_lengths(example, config.patch_size, config.patch_size_t)

@@ -26,6 +26,12 @@ def test_dis_finds_a_known_shift():
     np.testing.assert_allclose(np.median(flows, axis=(2, 3)), [[2, 1], [3, 1.5], [0, 0]], atol=0.1)
 
 
+def test_dis_searches_large_frames_smaller_and_gives_lengths_in_their_pixels():
+    flows = make_flow("dis")(moving_texture([0, 8, 20], height=256, width=320))
+    assert flows.shape == (2, 2, 128, 160)
+    np.testing.assert_allclose(np.median(flows, axis=(2, 3)), [[8, 4], [12, 6]], atol=0.4)
+
+
 def test_dis_does_not_depend_on_the_number_of_threads():
     frames = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     before = cv2.getNumThreads()

@@ -39,3 +39,9 @@ def test_what_is_no_video_is_refused():
             function(np.zeros((2, 4, 4, 3), np.uint8))
     with pytest.raises(ValueError, match=">= 3 pixels"):
         sharpness(np.zeros((1, 1, 2, 9, 3), np.uint8))
+
+
+def test_of_long_videos_even_spaced_frames_are_looked_at():
+    frames = np.full((1, 31, 6, 6, 3), 128, np.uint8)
+    frames[:, 1::2] = 0  # never looked at: 16 of 31 frames are every second one
+    assert exposure(frames) == 1.0

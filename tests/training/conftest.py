@@ -14,7 +14,7 @@ from sugar.training.job import TrainingJob
 FRAMES, CHANNELS, SIDE, TEXT, IMAGE, WIDTH = 3, 4, 4, 6, 3, 16
 
 
-def make_cache(folder: Path, count: int, seed: int, bad: tuple[int, ...] = ()) -> Path:
+def make_cache(folder: Path, count: int, seed: int, bad: tuple[int, ...] = (), stills: int = 0) -> Path:
     """Random latents; a sample in `bad` has numbers so large that the loss overflows."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -28,6 +28,9 @@ def make_cache(folder: Path, count: int, seed: int, bad: tuple[int, ...] = ()) -
         "dino": numbers(IMAGE, WIDTH),
         "clip": numbers(IMAGE, WIDTH),
     }
+    if stills:
+        tensors["still_mean"] = numbers(stills, CHANNELS, SIDE, SIDE)
+        tensors["still_std"] = numbers(stills, CHANNELS, SIDE, SIDE).abs() * 0.1 + 0.01
     for index in bad:
         tensors["mean"][index] = 1e30
     writer = LatentWriter(folder, {"vae_scaling_factor": 0.7}, shard_size=16, held_out_fraction=0.2)
@@ -71,7 +74,7 @@ def caches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("latents")
     return {
         "real": make_cache(folder / "real", 24, seed=1),
-        "synthetic": make_cache(folder / "synthetic", 20, seed=2),
+        "synthetic": make_cache(folder / "synthetic", 20, seed=2, stills=2),
     }
 
 
