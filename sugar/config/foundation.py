@@ -15,7 +15,6 @@ class _Network(Section):
 
 
 class Pools(Section):
-    identities: Count
     views: Annotated[int, Field(ge=3)]
     clips: Count
     held_out_identities: Count
@@ -34,6 +33,8 @@ class FoundationVae(_Network):
 
 
 class FoundationDino(_Network):
+    identities: Count
+    jitter: bool
     batch: Count
     hidden_size: Count
     num_layers: Count
@@ -43,6 +44,10 @@ class FoundationDino(_Network):
 
 
 class FoundationMatching(_Network):
+    start: Literal["dino", "metrics_dino", "video_clip"] | None
+    pictures: Literal["clips", "scenes"]
+    identities: Count
+    jitter: bool
     batch: Count
     hidden_size: Count
     num_layers: Count
@@ -76,5 +81,6 @@ class Foundation(Section):
     dino: FoundationDino
     metrics_dino: FoundationDino
     clip: FoundationMatching
+    video_clip: FoundationMatching
     video_text: FoundationVideoText
     base: FoundationBase

@@ -91,11 +91,13 @@ def train_dino(
     seed: int,
     checkpoint: Path,
     temperature: float = 0.1,
+    jittered: bool = True,
     report: Report = None,
 ) -> tuple[Any, dict[str, float]]:
     """Identity-contrastive `Dinov2Model`: a scene and a cut-out a subject; half of a batch has few nouns.
 
-    Both views of a subject are mirrored or neither is; moves, zooms and blur are each picture's own.
+    With `jittered` both views of a subject are mirrored or neither is; moves and zooms, as the blur, are each
+    picture's own.
     """
     torch.manual_seed(seed)
     module = _WithReader(build_dino(image_size=pool.frames.shape[2], **shape))
@@ -125,7 +127,9 @@ def train_dino(
         step_seed = seed * 1_000_003 + step
         mirrored_B = torch.rand(len(wanted_BA), generator=torch.Generator().manual_seed(step_seed)) < 0.5
         pixels = to_pixels(frames_VBHWC.flatten(0, 1), "cpu")
-        pixels = blur_some(jitter(pixels, step_seed, mirrored_B.repeat(len(frames_VBHWC))), step_seed)
+        if jittered:
+            pixels = jitter(pixels, step_seed, mirrored_B.repeat(len(frames_VBHWC)))
+        pixels = blur_some(pixels, step_seed)
         features = module.dino(pixel_values=normalise(pixels, module.dino)).last_hidden_state[:, 0]
         who = identity_loss(features.unflatten(0, frames_VBHWC.shape[:2]), temperature)
         what = reading_loss(module.reader(features), wanted_BA.repeat(len(frames_VBHWC), 1))

@@ -59,8 +59,8 @@ def clip_vision_weights(dino: Any) -> dict[str, torch.Tensor]:
     return found
 
 
-def start_from_dino(model: Any, folder: Path) -> None:
-    """Give the image side of a `CLIPModel` the weights of the DINO in `folder`.
+def start_from_dino(model: Any, name: str, folder: Path) -> None:
+    """Give the image side of a `CLIPModel` the weights of the DINO in `folder`; name: of the new network.
 
     Raises:
         ValueError: the folder is missing, or a size differs.
@@ -68,11 +68,11 @@ def start_from_dino(model: Any, folder: Path) -> None:
     from transformers import Dinov2Model
 
     if not (folder / "config.json").exists():
-        raise ValueError(f"{folder}: must exist before clip is trained; add --only dino")
-    _load(model.vision_model, clip_vision_weights(Dinov2Model.from_pretrained(folder)), "clip", "dino")
+        raise ValueError(f"{folder}: must exist before {name} is trained; add --only {folder.name}")
+    _load(model.vision_model, clip_vision_weights(Dinov2Model.from_pretrained(folder)), name, folder)
 
 
-def start_from_clip(model: Any, folder: Path) -> None:
+def start_from_clip(model: Any, name: str, folder: Path) -> None:
     """Give an `XCLIPModel` the weights of a `CLIPModel` of the same sizes, as X-CLIP itself was started.
 
     What only the video network has (messages between frames, temporal transformer, prompts) stays as drawn.
@@ -83,15 +83,15 @@ def start_from_clip(model: Any, folder: Path) -> None:
     from transformers import CLIPModel
 
     if not (folder / "config.json").exists():
-        raise ValueError(f"{folder}: must exist before video_text is trained; add --only clip")
+        raise ValueError(f"{folder}: must exist before {name} is trained; add --only {folder.name}")
     clip = CLIPModel.from_pretrained(folder, dtype=torch.float32).state_dict()
     weights = {name.replace("pre_layrnorm", "pre_layernorm"): value for name, value in clip.items()}
-    _load(model, weights, "video_text", "clip")
+    _load(model, weights, name, folder)
 
 
-def _load(model: Any, weights: dict[str, torch.Tensor], name: str, source: str) -> None:
+def _load(model: Any, weights: dict[str, torch.Tensor], name: str, folder: Path) -> None:
     try:
         left = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
-        raise ValueError(f"foundation.{name} must have the sizes of foundation.{source}: {error}") from error
+        raise ValueError(f"foundation.{name} must have the sizes of {folder}: {error}") from error
     assert not left.unexpected_keys, left.unexpected_keys

@@ -185,10 +185,10 @@ def text_ids(tokenizer: Any) -> dict[str, int]:
     }
 
 
-def _clips_of(pool: Pool, rows: np.ndarray, num_frames: int) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
-    """Frames uint8 [B, T, H, W, 3] of a clip pool, evenly spaced, and their tags [B]."""
-    kept = evenly_spaced(pool.frames.shape[1], num_frames)
-    frames = np.stack([pool.frames[row][kept] for row in rows])
+def _clips_of(pool: Pool, rows: np.ndarray, kept: np.ndarray) -> tuple[torch.Tensor, dict[str, np.ndarray]]:
+    """Frames uint8 [B, T, H, W, 3] of a clip pool and their tags [B]; kept: frames, [T] or [B, T]."""
+    each = np.broadcast_to(kept, (len(rows), kept.shape[-1]))
+    frames = np.stack([pool.frames[row][which] for row, which in zip(rows, each, strict=True)])
     return torch.from_numpy(frames), {kind: values[rows] for kind, values in pool.tags.items()}
 
 
@@ -209,12 +209,17 @@ def train_matching(
     settings: LoopSettings,
     pool: Pool,
     *,
+    scenes: bool,
     batch: int,
     seed: int,
     checkpoint: Path,
+    jittered: bool = True,
     report: Report = None,
 ) -> dict[str, float]:
-    """Train a `CLIPModel` on scenes of an identity pool, or an `XCLIPModel` on clips; captions drawn anew."""
+    """Train a `CLIPModel` on scenes of an identity pool or frames of clips, an `XCLIPModel` on clips.
+
+    Captions are drawn anew each time. With `jittered` pictures are moved, zoomed and, if single, mirrored.
+    """
     video = model.config.model_type == "xclip"
     num_frames = model.config.vision_config.num_frames if video else 1
     plain_texts, places = attribute_texts(with_motion=video)
@@ -222,7 +227,12 @@ def train_matching(
     def draw(step: int) -> tuple[torch.Tensor, Any, torch.Tensor, dict[str, np.ndarray]]:
         rows = pick(step, seed, len(pool.frames), batch)
         rng = np.random.default_rng([seed, step, 7])
-        frames, tags = _clips_of(pool, rows, num_frames) if video else _scenes_of(pool, rows, rng)
+        if scenes:
+            frames, tags = _scenes_of(pool, rows, rng)
+        elif video:
+            frames, tags = _clips_of(pool, rows, evenly_spaced(pool.frames.shape[1], num_frames))
+        else:
+            frames, tags = _clips_of(pool, rows, rng.integers(pool.frames.shape[1], size=(batch, 1)))
         written = [
             partial_caption({k: int(v[i]) for k, v in tags.items()}, int(rng.integers(2**31)), video)
             for i in range(batch)
@@ -244,12 +254,12 @@ def train_matching(
         frames, text, fits, tags = drawn
         step_seed = seed * 1_000_003 + step
         mirrored_B = torch.rand(batch, generator=torch.Generator().manual_seed(step_seed)) < 0.5
-        moved = jitter(
-            to_pixels(frames.flatten(0, 1), "cpu").unflatten(0, (batch, num_frames)).flatten(1, 2),
-            step_seed,
-            None if video else mirrored_B,
-        )
-        pixels = normalise(moved.unflatten(1, (num_frames, 3)).flatten(0, 1), model)
+        pixels = to_pixels(frames.flatten(0, 1), "cpu")
+        if jittered:
+            together = pixels.unflatten(0, (batch, num_frames)).flatten(1, 2)
+            moved = jitter(together, step_seed, None if video else mirrored_B)
+            pixels = moved.unflatten(1, (num_frames, 3)).flatten(0, 1)
+        pixels = normalise(pixels, model)
         if video:
             pixels = pixels.unflatten(0, (batch, num_frames))
         output = model(pixel_values=pixels, input_ids=text.input_ids, attention_mask=text.attention_mask)

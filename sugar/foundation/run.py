@@ -19,7 +19,7 @@ from sugar.foundation.loop import LoopSettings
 from sugar.foundation.tokenizer import build_tokenizer
 from sugar.foundation.vae import train_vae
 
-NETWORKS = ("vae", "dino", "metrics_dino", "clip", "video_text", "base")
+NETWORKS = ("vae", "dino", "metrics_dino", "clip", "video_clip", "video_text", "base")
 TEXT_LENGTH = 32
 Log = Callable[[str, dict[str, float], int], None]
 
@@ -48,10 +48,12 @@ class _Context:
     def checkpoint(self, name: str) -> Path:
         return self.work / f"{name}.pt"
 
-    def identity_pool(self, held_out: bool) -> pools.Pool:
+    def identity_pool(self, num: int | None = None) -> pools.Pool:
+        """`num` identities to train on; None: the held-out ones."""
         sizes = self.params.foundation.pools
-        num = sizes.held_out_identities if held_out else sizes.identities
-        return pools.draw_identity_pool(self.work, num, sizes.views, self.params.video.height_px, held_out)
+        count = sizes.held_out_identities if num is None else num
+        side_px = self.params.video.height_px
+        return pools.draw_identity_pool(self.work, count, sizes.views, side_px, held_out=num is None)
 
     def clip_pool(self, held_out: bool) -> pools.Pool:
         sizes, video = self.params.foundation.pools, self.params.video
@@ -83,6 +85,7 @@ def run_foundation(
         "dino": _dino,
         "metrics_dino": _dino,
         "clip": _matching,
+        "video_clip": _matching,
         "video_text": _matching,
         "base": _base,
     }
@@ -130,8 +133,9 @@ def _dino(context: _Context, name: str) -> dict[str, float]:
     shape = {k: getattr(options, k) for k in ("hidden_size", "num_layers", "num_heads", "patch_size")}
     model, figures = identity.train_dino(
         context.settings(name),
-        context.identity_pool(False),
+        context.identity_pool(options.identities),
         shape=shape,
+        jittered=options.jitter,
         batch=options.batch,
         seed=seed,
         checkpoint=context.checkpoint(name),
@@ -140,7 +144,7 @@ def _dino(context: _Context, name: str) -> dict[str, float]:
     )
     model = _stored(model)
     model.save_pretrained(context.out / name)
-    figures = {**figures, **identity.evaluate_dino(model.float(), context.identity_pool(True))}
+    figures = {**figures, **identity.evaluate_dino(model.float(), context.identity_pool())}
     write_card(context.out / name, "Dinov2Model", name, options.model_dump(), figures, seed)
     return figures
 
@@ -159,15 +163,19 @@ def _matching(context: _Context, name: str) -> dict[str, float]:
     )
     if isinstance(options, FoundationVideoText):
         model = matching.build_video_text(tokenizer, *shape, options.num_frames)
-        inheritance.start_from_clip(model, context.out / "clip")
     else:
         model = matching.build_clip(tokenizer, *shape)
-        inheritance.start_from_dino(model, context.out / "dino")
+    if options.start is not None:
+        start = inheritance.start_from_clip if "clip" in options.start else inheritance.start_from_dino
+        start(model, name, context.out / options.start)
+    scenes = options.pictures == "scenes"
     figures = matching.train_matching(
         model,
         tokenizer,
         context.settings(name),
-        context.clip_pool(False) if name == "video_text" else context.identity_pool(False),
+        context.identity_pool(options.identities) if scenes else context.clip_pool(False),
+        scenes=scenes,
+        jittered=options.jitter,
         batch=options.batch,
         seed=seed,
         checkpoint=context.checkpoint(name),

@@ -17,6 +17,10 @@ FRAGMENTATION = 0.05
 MP4_BYTES_PER_PIXEL = 0.25
 """H.264 at crf 12, a frame's pixel; PNG of the subject and of its cut-out below."""
 PNG_BYTES_PER_PIXEL = 2.0
+CPU_SECONDS_PER_TRIPLET = 0.04
+"""Core-seconds of a triplet of any size: decoding, scoring and writing 9 x 64 x 64 pixels (measured)."""
+CPU_SECONDS_PER_MEGAPIXEL = 0.02
+"""And of each million pixels of video: decoding, resizing, flow, sharpness, exposure (measured, 480p)."""
 EDIT_FLOPS_PER_STEP = 2 * 12e9 * (8192 + 512)
 """One step of editing a picture: 12e9 weights, 8192 image and 512 text tokens, as FLUX.1 Kontext."""
 
@@ -51,6 +55,18 @@ def storage(
     pixels = height_px * width_px
     triplet = frames * pixels * MP4_BYTES_PER_PIXEL + 2 * pixels * PNG_BYTES_PER_PIXEL
     return Storage(num_triplets * values_per_sample * bytes_per_value / GIB, num_triplets * triplet / GIB)
+
+
+def synthesis_cpu_hours(
+    num_triplets: int, *, frames: int, height_px: int, width_px: int, acceptance: float
+) -> float:
+    """Core-hours to decode, score and write the triplets that are made, at the rates measured here.
+
+    Source: `benchmarks/results/data-cpu.json` and the default run; encoders on a GPU are not in it.
+    """
+    megapixels = frames * height_px * width_px / 1e6
+    seconds = CPU_SECONDS_PER_TRIPLET + CPU_SECONDS_PER_MEGAPIXEL * megapixels
+    return num_triplets / acceptance * seconds / 3600
 
 
 def synthesis_gpu_hours(

@@ -14,6 +14,7 @@ from sugar.planning.cost import (
     needed_gib,
     step_seconds,
     storage,
+    synthesis_cpu_hours,
     synthesis_gpu_hours,
 )
 from sugar.planning.memory import KINDS, PERSISTENT_NUMEL, Setting, plan_memory
@@ -151,6 +152,9 @@ def plan_data(
         "latents_gib": disk.latents,
         "shards_gib": disk.shards,
         "synthesis_gpu_hours": hours,
+        "synthesis_cpu_hours": synthesis_cpu_hours(
+            num_triplets, frames=num_frames, height_px=size_px[0], width_px=size_px[1], acceptance=acceptance
+        ),
     }
 
 
@@ -171,7 +175,8 @@ def plan_text(plan: dict[str, Any]) -> str:
     lines += [
         "",
         f"{data['triplets']} triplets: latents {data['latents_gib']:.1f} GiB, "
-        f"shards {data['shards_gib']:.1f} GiB, synthesis {data['synthesis_gpu_hours']:.0f} GPU-hours",
+        f"shards {data['shards_gib']:.1f} GiB, synthesis {data['synthesis_gpu_hours']:.0f} GPU-hours "
+        f"and {data['synthesis_cpu_hours']:.0f} core-hours",
     ]
     return "\n".join(lines)
 

@@ -43,15 +43,15 @@ def test_networks_start_from_folders_and_say_what_is_missing(dino, tmp_path: Pat
     tokenizer = build_tokenizer(32, kind="clip")
     clip = build_clip(tokenizer, *SIZES)
     with pytest.raises(ValueError, match="add --only dino"):
-        start_from_dino(clip, tmp_path / "dino")
+        start_from_dino(clip, "video_clip", tmp_path / "dino")
     dino.save_pretrained(tmp_path / "dino")
-    start_from_dino(clip, tmp_path / "dino")
+    start_from_dino(clip, "video_clip", tmp_path / "dino")
     video = build_video_text(tokenizer, *SIZES, 4)
     with pytest.raises(ValueError, match="add --only clip"):
-        start_from_clip(video, tmp_path / "clip")
+        start_from_clip(video, "video_text", tmp_path / "clip")
     clip.save_pretrained(tmp_path / "clip")
-    start_from_clip(video, tmp_path / "clip")
+    start_from_clip(video, "video_text", tmp_path / "clip")
     one, other = (m.vision_model.encoder.layers[1].mlp.fc1.weight for m in (clip, video))
     assert torch.equal(one, other)
     with pytest.raises(ValueError, match="must have the sizes of"):
-        start_from_clip(build_video_text(tokenizer, 64, 2, 2, 32, 16, 4), tmp_path / "clip")
+        start_from_clip(build_video_text(tokenizer, 64, 2, 2, 32, 16, 4), "video_text", tmp_path / "clip")

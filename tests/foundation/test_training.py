@@ -49,7 +49,7 @@ def test_an_identity_encoder_trains_and_a_second_run_is_the_same(identities: poo
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("kind", ["clip", "video_text"])
+@pytest.mark.parametrize("kind", ["clip", "clip on scenes", "video_text"])
 def test_image_and_video_text_encoders_train(
     kind: str, identities: pools.Pool, clips: pools.Pool, tmp_path: Path
 ):
@@ -64,10 +64,12 @@ def test_image_and_video_text_encoders_train(
         model,
         tokenizer,
         settings(2),
-        clips if video else identities,
+        identities if kind == "clip on scenes" else clips,
+        scenes=kind == "clip on scenes",
         batch=4,
         seed=5,
-        checkpoint=tmp_path / kind,
+        checkpoint=tmp_path / "state.pt",
+        jittered=kind != "clip",
     )
     assert figures["loss"] > 0
     assert any(not torch.equal(value, before[name]) for name, value in model.named_parameters())

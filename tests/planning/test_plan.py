@@ -10,7 +10,13 @@ import pytest
 from sugar.cli import main
 from sugar.config import InputError
 from sugar.planning.architecture import PUBLISHED, Architecture, read_architecture
-from sugar.planning.cost import needed_gib, step_seconds, storage, synthesis_gpu_hours
+from sugar.planning.cost import (
+    needed_gib,
+    step_seconds,
+    storage,
+    synthesis_cpu_hours,
+    synthesis_gpu_hours,
+)
 from sugar.training.gpus import GPUS, known_gpu
 
 ROOT = Path(__file__).parents[2]
@@ -160,6 +166,14 @@ def test_time_and_storage() -> None:
         acceptance=0.5,
     )
     assert hours == pytest.approx(1000 / 0.5 * (2.08896e15 + 100e15) / 0.5e15 / 3600)
+
+
+def test_core_hours_grow_with_the_pixels_of_all_triplets_that_are_made() -> None:
+    small = synthesis_cpu_hours(3600, frames=9, height_px=64, width_px=64, acceptance=1.0)
+    large = synthesis_cpu_hours(3600, frames=49, height_px=480, width_px=720, acceptance=1.0)
+    assert 0.04 < small < 0.05
+    assert large > 5 * small
+    assert synthesis_cpu_hours(3600, frames=9, height_px=64, width_px=64, acceptance=0.5) == 2 * small
 
 
 def test_gpus_are_known_by_their_drivers_names() -> None:
