@@ -89,7 +89,10 @@ def test_two_processes_equal_one(make_job, zero_stage) -> None:
     assert not any(training for _, training in sampled)
     expected = dict(read_weights(Path(make_job("one").output) / "transformer_raw"))
     for name, tensor in read_weights(Path(job.output) / "transformer_raw"):
-        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-4)
+        # What is added to all keys alike changes no attention: this gradient is rounding noise, which AdamW
+        # makes steps of full size from.
+        if not name.endswith("norm_k.bias"):
+            torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
 @pytest.mark.slow
