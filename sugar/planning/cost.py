@@ -19,7 +19,7 @@ MP4_BYTES_PER_PIXEL = 0.25
 PNG_BYTES_PER_PIXEL = 2.0
 CPU_SECONDS_PER_TRIPLET = 0.04
 """Core-seconds of a triplet of any size: decoding, scoring and writing 9 x 64 x 64 pixels (measured)."""
-CPU_SECONDS_PER_MEGAPIXEL = 0.02
+CPU_SECONDS_PER_MEGAPIXEL = 0.024
 """And of each million pixels of video: decoding, resizing, flow, sharpness, exposure (measured, 480p)."""
 EDIT_FLOPS_PER_STEP = 2 * 12e9 * (8192 + 512)
 """One step of editing a picture: 12e9 weights, 8192 image and 512 text tokens, as FLUX.1 Kontext."""
