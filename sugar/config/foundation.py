@@ -45,8 +45,7 @@ class FoundationDino(_Network):
 
 class FoundationMatching(_Network):
     start: Literal["dino", "metrics_dino", "video_clip"] | None
-    pictures: Literal["clips", "scenes"]
-    identities: Count
+    identities: Count | None
     jitter: bool
     batch: Count
     hidden_size: Count

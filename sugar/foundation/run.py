@@ -168,13 +168,12 @@ def _matching(context: _Context, name: str) -> dict[str, float]:
     if options.start is not None:
         start = inheritance.start_from_clip if "clip" in options.start else inheritance.start_from_dino
         start(model, name, context.out / options.start)
-    scenes = options.pictures == "scenes"
     figures = matching.train_matching(
         model,
         tokenizer,
         context.settings(name),
-        context.identity_pool(options.identities) if scenes else context.clip_pool(False),
-        scenes=scenes,
+        context.identity_pool(options.identities) if options.identities else context.clip_pool(False),
+        scenes=options.identities is not None,
         jittered=options.jitter,
         batch=options.batch,
         seed=seed,
