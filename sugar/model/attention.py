@@ -132,11 +132,11 @@ class AttentionPlan:
 
     Args:
         calls: one per distinct key set.
-        pieces: which of all calls' query spans, counted through the calls, comes where in the sequence.
+        query_spans: those of all calls, in the order of the sequence, which they cover.
     """
 
     calls: tuple[AttentionCall, ...] = ()
-    pieces: tuple[int, ...] = ()
+    query_spans: tuple[Span, ...] = ()
 
 
 def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
@@ -173,8 +173,7 @@ def _plan(
             keys = _merged([key_span[key] for key in order if key in design.keys_of(group)])
             readers.setdefault(keys, []).append((start, stop))
     calls = tuple(AttentionCall(_merged(spans), keys) for keys, spans in readers.items())
-    starts = [start for call in calls for start, _ in call.query_spans]
-    return AttentionPlan(calls, tuple(sorted(range(len(starts)), key=starts.__getitem__)))
+    return AttentionPlan(calls, tuple(sorted(span for call in calls for span in call.query_spans)))
 
 
 def attention_plan(
@@ -216,8 +215,15 @@ def token_order(design: AttentionDesign) -> tuple[str, ...]:
 
 
 def slices(tensor: Tensor, spans: Sequence[Span], dim: int) -> Tensor:
-    """The spans of one axis joined: a view where there is a single span, a copy otherwise."""
-    parts = [tensor.narrow(dim, start, stop - start) for start, stop in spans]
+    """The spans of one axis joined: the tensor itself or a view where there is a single span, else a copy.
+
+    A view by `split`, because its backward writes the gradient once; that of `narrow` first fills a tensor of
+    the whole size with zeros.
+    """
+    length = tensor.shape[dim]
+    if tuple(spans) == ((0, length),):
+        return tensor
+    parts = [tensor.split((start, stop - start, length - stop), dim=dim)[1] for start, stop in spans]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=dim)
 
 
@@ -242,15 +248,19 @@ def run_plan(
     query: Tensor, key: Tensor, value: Tensor, plan: AttentionPlan, attend: Attend, dim: int
 ) -> Tensor:
     """The calls of a plan, joined in the order of the sequence along axis `dim` of query, key and value."""
-    outputs: list[Tensor] = []
+    spans = plan.query_spans
+    asking = [query] if len(spans) == 1 else query.split([stop - start for start, stop in spans], dim=dim)
+    parts = dict(zip(spans, asking, strict=True))
     for call in plan.calls:
-        joined = attend(
-            slices(query, call.query_spans, dim),
+        queries = [parts[span] for span in call.query_spans]
+        out = attend(
+            queries[0] if len(queries) == 1 else torch.cat(queries, dim=dim),
             slices(key, call.key_spans, dim),
             slices(value, call.key_spans, dim),
         )
-        outputs.extend(joined.split([stop - start for start, stop in call.query_spans], dim=dim))
-    return outputs[0] if len(outputs) == 1 else torch.cat([outputs[i] for i in plan.pieces], dim=dim)
+        answers = [out] if len(queries) == 1 else out.split([q.shape[dim] for q in queries], dim=dim)
+        parts.update(zip(call.query_spans, answers, strict=True))
+    return parts[spans[0]] if len(spans) == 1 else torch.cat([parts[span] for span in spans], dim=dim)
 
 
 def selective_attention(
