@@ -1,97 +1,130 @@
 """Attention under the designs: full, dense mask, FlexAttention (GPU) and selective, side by side.
 
-    python -m benchmarks.attention [--device cuda] [--shape cogvideox-5b] [--designs b e]
+    python -m benchmarks.attention [--device cuda --shape cogvideox-5b] [--shape 1k] [--designs b e]
 
 Forward and backward of one attention over projected queries, keys and values, in the layout of the model.
+All variants of a length, of all designs, take turns. Memory is the allocator's peak above the inputs and the
+mask.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from benchmarks.measure import CLOCKS, Clock, median_seconds, peak_mib, print_table, write_results
-from sugar.model.attention import DESIGNS, GROUPS, dense_mask, selective_attention, token_order
+from benchmarks.measure import CLOCKS, RESULTS, median_seconds, peak_mib, print_table, write_results
+from sugar.model.attention import (
+    DESIGNS,
+    GROUPS,
+    attention_plan,
+    dense_mask,
+    selective_attention,
+    token_order,
+)
 
-# heads, head size, and tokens of the groups in the order of GROUPS
+# heads, head size, tokens of the groups in the order of GROUPS, and rounds
 SHAPES = {
-    "1k": (6, 64, (65, 65, 32, 192, 768)),
-    "4k": (6, 64, (257, 257, 226, 512, 3165)),
-    "cogvideox-2b": (30, 64, (257, 257, 226, 1350, 16200)),
-    "cogvideox-5b": (48, 64, (257, 257, 226, 1350, 16200)),
+    "1k": (4, 64, (65, 65, 32, 192, 768), 25),
+    "2k": (4, 64, (129, 129, 64, 384, 1536), 15),
+    "4k": (4, 64, (257, 257, 226, 512, 3165), 9),
+    "9k": (2, 64, (257, 257, 226, 675, 7425), 5),
+    "18k": (2, 64, (257, 257, 226, 1350, 16200), 3),
+    "cogvideox-2b": (30, 64, (257, 257, 226, 1350, 16200), 5),
+    "cogvideox-5b": (48, 64, (257, 257, 226, 1350, 16200), 5),
 }
+CPU_SHAPES = ("1k", "2k", "4k", "9k", "18k")
 
 
-def backward(out: torch.Tensor, inputs: list[torch.Tensor]) -> None:
-    torch.autograd.grad(out.sum(), inputs)
-
-
-def measure(name: str, design: str, device: torch.device, repeats: int, clock: Clock) -> dict[str, Any]:
-    heads, head_dim, counts = SHAPES[name]
+def variants_of(design: str, qkv: Sequence[Tensor], lengths: Mapping[str, int]) -> dict[str, Callable]:
+    """Selective attention and what it is compared with, tokens in the design's own order."""
     order = token_order(DESIGNS[design])
-    lengths = dict(zip(GROUPS, counts, strict=True))
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    qkv = [
-        torch.randn(1, sum(counts), heads, head_dim, device=device, dtype=dtype)
-        .transpose(1, 2)
-        .requires_grad_()
-        for _ in range(3)
-    ]
-    mask = dense_mask(DESIGNS[design], lengths)
-    index = torch.cat(
-        [torch.arange(n) + sum(counts[: GROUPS.index(g)]) for g, n in ((g, lengths[g]) for g in order)]
-    )
-    mask = mask[index][:, index].to(device)
+    starts = dict(zip(GROUPS, torch.tensor([0, *lengths.values()]).cumsum(0).tolist(), strict=False))
+    index = torch.cat([torch.arange(starts[group], starts[group] + lengths[group]) for group in order])
+    mask = dense_mask(DESIGNS[design], lengths)[index][:, index].to(qkv[0].device)
     variants = {
-        "full": lambda: F.scaled_dot_product_attention(*qkv),
         "dense": lambda: F.scaled_dot_product_attention(*qkv, attn_mask=mask),
         "selective": lambda: selective_attention(*qkv, DESIGNS[design], lengths, order=order),
     }
-    if device.type == "cuda":
-        variants["flex"] = flex(qkv, mask)
-    difference = (variants["selective"]() - variants["dense"]()).abs().max().item()
-    runs = {key: lambda run=run: backward(run(), qkv) for key, run in variants.items()}
-    seconds = median_seconds(runs, repeats, device, clock)
-    row = {"shape": name, "tokens": sum(counts), "design": design, "difference": difference}
-    for key in variants:
-        row[f"{key}_ms"] = seconds[key] * 1e3
-        row[f"{key}_mib"] = peak_mib(runs[key], device)
-    return row | {
-        "speed_vs_full": seconds["full"] / seconds["selective"],
-        "speed_vs_dense": seconds["dense"] / seconds["selective"],
+    if qkv[0].is_cuda:
+        from sugar.model.flex import flex_selective_attention
+
+        plan = attention_plan(DESIGNS[design], lengths, order)
+        variants["flex"] = lambda: flex_selective_attention(*qkv, plan)
+    return variants
+
+
+def measure(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """A row for each design at one length."""
+    heads, head_dim, counts, rounds = SHAPES[name]
+    lengths, device = dict(zip(GROUPS, counts, strict=True)), torch.device(args.device)
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    shape = (1, sum(counts), heads, head_dim)
+    qkv = [torch.randn(shape, device=device, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3)]
+    attends = {("full", ""): lambda: F.scaled_dot_product_attention(*qkv)}
+    for design in args.designs:
+        attends |= {(key, design): attend for key, attend in variants_of(design, qkv, lengths).items()}
+    runs = {
+        key: lambda attend=attend: torch.autograd.grad(attend().sum(), qkv) for key, attend in attends.items()
     }
+    memory = {key: peak_mib(run, device) for key, run in runs.items()}
+    seconds = median_seconds(runs, args.repeats or rounds, device, args.clock)
+    rows = []
+    for design in args.designs:
+        with torch.no_grad():
+            outputs = [attends[key, design]() for key in ("selective", "dense")]
+        row: dict[str, Any] = {"shape": name, "tokens": sum(counts), "heads": heads, "design": design}
+        row["difference"] = (outputs[0] - outputs[1]).abs().max().item()
+        for key in ("full", "dense", "flex", "selective"):
+            of = (key, "" if key == "full" else design)
+            row[f"{key}_ms"] = seconds[of] * 1e3 if of in seconds else None
+            row[f"{key}_mib"] = memory.get(of)
+        ours = seconds["selective", design]
+        row["speed_vs_full"] = seconds["full", ""] / ours
+        row["speed_vs_dense"] = seconds["dense", design] / ours
+        rows.append(row)
+    return rows
 
 
-def flex(qkv: list[torch.Tensor], mask: torch.Tensor):
-    from torch.nn.attention.flex_attention import create_block_mask, flex_attention
-
-    length = mask.shape[0]
-    blocks = create_block_mask(lambda b, h, q, k: mask[q, k], None, None, length, length, device=mask.device)
-    compiled = torch.compile(flex_attention)
-    return lambda: compiled(*qkv, block_mask=blocks)
+def memory_exponents(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of each design the x of memory a head ~ tokens^x, a straight line through the logarithms."""
+    exponents: dict[str, dict[str, float]] = {}
+    for design in dict.fromkeys(row["design"] for row in rows):
+        own = [row for row in rows if row["design"] == design]
+        logs = [math.log(row["tokens"]) for row in own]
+        centred = [value - sum(logs) / len(logs) for value in logs]
+        exponents[design] = {
+            key: sum(
+                c * math.log(row[f"{key}_mib"] / row["heads"]) for c, row in zip(centred, own, strict=True)
+            )
+            / sum(c * c for c in centred)
+            for key in ("full", "dense", "selective")
+        }
+    return exponents
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--shape", action="append", choices=SHAPES, help="default: 1k and 4k")
+    parser.add_argument("--shape", action="append", choices=SHAPES, help=f"default: {', '.join(CPU_SHAPES)}")
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=DESIGNS)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, help="rounds; default: fewer at greater lengths")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    device = torch.device(args.device)
-    rows = [
-        measure(s, d, device, args.repeats, args.clock)
-        for s in args.shape or ("1k", "4k")
-        for d in args.designs
-    ]
+    rows = [row for name in args.shape or CPU_SHAPES for row in measure(name, args)]
     print_table(rows)
-    print(write_results("attention", rows, device, args.out))
+    facts = {}
+    if len({row["tokens"] for row in rows}) > 1:
+        facts = {"memory_exponents": memory_exponents(rows)}
+        print_table([{"memory ~ tokens^x": d} | x for d, x in facts["memory_exponents"].items()])
+    print(write_results("attention", rows, torch.device(args.device), args.out, facts))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -18,13 +19,15 @@ import torch
 RESULTS = Path(__file__).parent / "results"
 
 
-def step_arguments(description: str, batch: int) -> argparse.ArgumentParser:
+def step_arguments(
+    description: str, batch: int, shapes: Sequence[str] = ("sprites",)
+) -> argparse.ArgumentParser:
     """The options that the benchmarks of a training step share."""
     from benchmarks.networks import SHAPES
 
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--shape", choices=SHAPES, default="sprites")
+    parser.add_argument("--shape", nargs="+", choices=SHAPES, default=list(shapes))
     parser.add_argument("--designs", nargs="+", default=["b", "e"])
     parser.add_argument("--batch", type=int, default=batch)
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
@@ -63,16 +66,41 @@ def median_seconds(
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def peak_mib(run: Callable[[], Any], device: torch.device) -> float | None:
-    """Peak CUDA memory above what was held before, in MiB; None on a CPU, which does not tell."""
+def peak_mib(run: Callable[[], Any], device: torch.device) -> float:
+    """Peak of torch's allocator above what was held before, in MiB, kernels' own buffers included."""
     if device.type != "cuda":
-        return None
+        return _peak_of_events(run) / 2**20
     torch.cuda.synchronize(device)
     torch.cuda.reset_peak_memory_stats(device)
     before = torch.cuda.memory_allocated(device)
     run()
     torch.cuda.synchronize(device)
     return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+
+
+def _peak_of_events(run: Callable[[], Any]) -> int:
+    """Bytes, from the profiler's trace of a CPU's allocations."""
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    with tempfile.TemporaryDirectory() as folder:
+        trace = Path(folder) / "trace.json"
+        profiler.export_chrome_trace(str(trace))
+        events = json.loads(trace.read_text())["traceEvents"]
+    memory = [event for event in events if event.get("name") == "[memory]"]
+    memory.sort(key=lambda event: event["ts"])
+    first = memory[0]["args"]
+    before = first["Total Allocated"] - first["Bytes"]
+    return max(event["args"]["Total Allocated"] for event in memory) - before
+
+
+def matmul(device: torch.device, dtype: torch.dtype) -> tuple[Callable[[], Any], float]:
+    """A large square product, to run beside what is measured, and its floating point operations: what the
+    machine reaches at best."""
+    size = 8192 if device.type == "cuda" else 2048
+    left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return lambda: left @ right, 2.0 * size**3
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
@@ -101,12 +129,17 @@ def print_table(rows: Sequence[Mapping[str, Any]]) -> None:
         print("  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)))
 
 
-def write_results(name: str, rows: Sequence[Mapping[str, Any]], device: torch.device, folder: Path) -> Path:
-    """`folder/NAME-DEVICE.json`: date, hardware, rows."""
+def write_results(
+    name: str,
+    rows: Sequence[Mapping[str, Any]],
+    device: torch.device,
+    folder: Path,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
+    """`folder/NAME-DEVICE.json`: date, hardware, rows, and what `facts` says of all of them."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}-{device.type}.json"
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    file.write_text(
-        json.dumps({"date": date, "hardware": hardware(device), "rows": list(rows)}, indent=2) + "\n"
-    )
+    results = {"date": date, "hardware": hardware(device), **(facts or {}), "rows": list(rows)}
+    file.write_text(json.dumps(results, indent=2) + "\n")
     return file

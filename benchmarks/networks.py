@@ -56,7 +56,8 @@ def make_transformer(
         model = SugarTransformer3DModel(
             **shape.config, dino_dim=shape.image_dim, clip_dim=shape.image_dim, attention_design=design
         )
-    return model.to(dtype)
+    torch.nn.Module.to(model, dtype)
+    return model
 
 
 def stock_twin(shape: Shape, device: torch.device, dtype: torch.dtype) -> CogVideoXTransformer3DModel:
@@ -67,7 +68,8 @@ def stock_twin(shape: Shape, device: torch.device, dtype: torch.dtype) -> CogVid
     torch.manual_seed(0)
     with torch.device(device):
         model = CogVideoXTransformer3DModel(**config)
-    return model.to(dtype)
+    torch.nn.Module.to(model, dtype)
+    return model
 
 
 def random_inputs(shape: Shape, batch: int, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

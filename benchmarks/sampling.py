@@ -1,16 +1,19 @@
 """Dual-guidance sampling: three forwards of the stock blocks under a dense mask against ours, same seed.
 
-    python -m benchmarks.sampling [--device cuda] [--shape cogvideox-5b] [--steps 20]
+    python -m benchmarks.sampling [--device cuda --shape cogvideox-5b --model ""] [--steps 20]
 
-The naive variant computes all three branches at every step, one after another, projects the conditions anew
-each time and masks densely; the result must agree with ours.
+Two tables. The first is of a transformer of some shape with random weights: time, forwards (of a whole clip
+through all blocks; a block that a cache skips does not count), differences from the naive result under the
+same scales. The second is of a trained model on held-out subjects of Sprite World: the same, and what the
+options that are not exact cost in the metrics.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,68 +22,42 @@ from diffusers import CogVideoXDDIMScheduler
 from diffusers.hooks import FirstBlockCacheConfig
 from torch import Tensor
 
-from benchmarks.measure import CLOCKS, median_seconds, print_table, synchronise, write_results
+from benchmarks.measure import CLOCKS, RESULTS, median_seconds, print_table, synchronise, write_results
 from benchmarks.networks import SHAPES, make_transformer, random_inputs
-from sugar.diffusion.guidance import Branch, Guidance, dual_guidance
-from sugar.diffusion.image_drop import active_streams
+from benchmarks.stock import naive_sample
+from sugar.diffusion.guidance import Branch, Guidance
+from sugar.diffusion.image_drop import Drop
 from sugar.diffusion.sampler import sample
-from sugar.model.attention import dense_mask
 from sugar.model.denoiser import BranchDenoiser, Tokens
-from sugar.model.patches import embed_video, unpatchify
 from sugar.model.transformer import SugarTransformer3DModel
 
-GUIDANCE = Guidance(4.0, 7.5)
-DROP_UNTIL = 0.2
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to sample; its reference is the naive way with the same scales and drop."""
+
+    scales: tuple[float, float]
+    drop: Drop = "dino"
+    drop_until: float = 0.2
+    interval: tuple[float, float] = (0.0, 1.0)
+    cache: float | None = None
+
+    def guidance(self, exact: bool = False) -> Guidance:
+        return Guidance(*self.scales, interval=(0.0, 1.0) if exact else self.interval)
 
 
-def stock_forward(
-    model: SugarTransformer3DModel, tokens: Tokens, latents: Tensor, timestep: Tensor, branch: Branch
-):
-    """One branch through CogVideoX's own attention with a dense mask, tokens in the paper's order."""
-    emb = model.time_embedding(model.time_proj(timestep.expand(len(latents))).to(latents.dtype))
-    dino, clip = model.dino_proj(tokens.dino) * branch.dino, model.clip_proj(tokens.clip) * branch.clip
-    text = model.patch_embed.text_proj(tokens.text) * (branch.text == "prompt")
-    side, video = torch.cat([dino, clip, text], dim=1), embed_video(model.patch_embed, latents)
-    first = latents.shape[3] * latents.shape[4] // model.config.patch_size**2
-    lengths = {"dino": dino.shape[1], "clip": clip.shape[1], "text": text.shape[1], "first_frame": first}
-    lengths["other_frames"] = video.shape[1] - first
-    mask = dense_mask(model.design, lengths).to(latents.device)
-    rotary = model.rotary_embedding(latents.shape[1], *latents.shape[3:], latents.device)
-    for block in model.transformer_blocks:
-        video, side = stock_block(block, video, side, emb, rotary, mask)
-    out = model.proj_out(model.norm_out(model.norm_final(video), temb=emb))
-    return unpatchify(out, latents.shape, model.config.patch_size, model.config.patch_size_t)
-
-
-def stock_block(block: Any, video: Tensor, side: Tensor, emb: Tensor, rotary: Any, mask: Tensor):
-    from diffusers.models.attention_processor import CogVideoXAttnProcessor2_0
-
-    ours = block.attn1.processor
-    block.attn1.processor = CogVideoXAttnProcessor2_0()
-    heads = video.shape[0] * block.attn1.heads
-    bias = torch.zeros(mask.shape, dtype=video.dtype, device=mask.device).masked_fill_(~mask, float("-inf"))
-    try:
-        return block(video, side, emb, rotary, {"attention_mask": bias.expand(heads, -1, -1)})
-    finally:
-        block.attn1.processor = ours
-
-
-def naive(
-    model: SugarTransformer3DModel, tokens: Tokens, noise: Tensor, scheduler: Any, steps: int
-) -> Tensor:
-    scheduler.set_timesteps(steps, device=noise.device)
-    latents = noise
-    for step, timestep in enumerate(scheduler.timesteps):
-        active = active_streams(step, steps, "dino", DROP_UNTIL)
-        image = ("dino" in active, "clip" in active)
-        branches = (Branch(False, False, "null"), Branch(*image, "null"), Branch(*image, "prompt"))
-        predictions = [
-            stock_forward(model, tokens, latents.to(model.dtype), timestep, branch).float()
-            for branch in branches
-        ]
-        guided = dual_guidance(*predictions, GUIDANCE.image_scale, GUIDANCE.text_scale, GUIDANCE.order)
-        latents = scheduler.step(guided, timestep, latents, return_dict=False)[0].float()
-    return latents
+def variants_of(args: argparse.Namespace, scales: tuple[float, float]) -> dict[str, Variant]:
+    interval, cache = (0.0, args.interval_end), args.cache_threshold
+    return {
+        "exact": Variant(scales),
+        "equal scales": Variant((scales[0], scales[0])),
+        "image scale 1": Variant((1.0, scales[1])),
+        "scales 1": Variant((1.0, 1.0)),
+        "image dropped": Variant(scales, drop="both", drop_until=1.0),
+        "interval": Variant(scales, interval=interval),
+        "cache": Variant(scales, cache=cache),
+        "cache and interval": Variant(scales, interval=interval, cache=cache),
+    }
 
 
 class Timed:
@@ -98,57 +75,117 @@ class Timed:
         return predictions
 
 
-@torch.no_grad()
-def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    shape, device = SHAPES[args.shape], torch.device(args.device)
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
-    model = make_transformer(shape, args.design, device, dtype).eval()
-    streams = random_inputs(shape, args.batch, device, dtype)
-    tokens = Tokens(streams["text"], streams["dino"], streams["clip"])
-    noise = streams["latents"].float()
-    scheduler = CogVideoXDDIMScheduler(
-        prediction_type="v_prediction",
-        rescale_betas_zero_snr=True,
-        timestep_spacing="trailing",
-        clip_sample=False,
-    )
+@dataclass
+class Sampler:
+    """A transformer, what it is conditioned on, and the noise that all variants start from."""
 
-    def ours(guidance: Guidance = GUIDANCE, timed: list[float] | None = None) -> Tensor:
-        denoise = Timed(BranchDenoiser(model, tokens))
+    model: SugarTransformer3DModel
+    tokens: Tokens
+    scheduler: Any
+    noise_BFCHW: Tensor
+    num_steps: int
+
+    def naive(self, variant: Variant) -> Tensor:
+        guidance, how = variant.guidance(exact=True), (variant.drop, variant.drop_until)
+        start = (self.model, self.tokens, self.scheduler, self.noise_BFCHW, self.num_steps)
+        return naive_sample(*start, guidance, *how)
+
+    def ours(self, variant: Variant) -> tuple[Tensor, float]:
+        """Latents, and the share of the time that is spent outside of the transformer."""
+        if variant.cache is not None:
+            self.model.enable_cache(FirstBlockCacheConfig(threshold=variant.cache))
+        denoise = Timed(BranchDenoiser(self.model, self.tokens))
         start = time.perf_counter()
-        latents = sample(denoise, scheduler, noise, args.steps, guidance, drop="dino", drop_until=DROP_UNTIL)
-        if timed is not None:
-            timed.append(1.0 - denoise.seconds / (time.perf_counter() - start))
-        return latents
+        latents = sample(
+            denoise,
+            self.scheduler,
+            self.noise_BFCHW,
+            self.num_steps,
+            variant.guidance(),
+            drop=variant.drop,
+            drop_until=variant.drop_until,
+            reads_image=self.model.reads_image,
+        )
+        outside = 1.0 - denoise.seconds / (time.perf_counter() - start)
+        if variant.cache is not None:
+            self.model.disable_cache()
+        return latents, outside
 
-    def cached() -> Tensor:
-        model.enable_cache(FirstBlockCacheConfig(threshold=args.cache_threshold))
+    def forwards(self, run: Callable[[], Any]) -> tuple[Any, float]:
+        """What `run` returns, and the forwards of one clip that it took, by calls of the attention layers."""
+        blocks: Any = self.model.transformer_blocks
+        rows: list[int] = []
+        hooks = [
+            block.attn1.register_forward_hook(lambda module, inputs, output: rows.append(len(output[0])))
+            for block in blocks
+        ]
         try:
-            return ours(Guidance(4.0, 7.5, interval=(0.0, 0.6)))
+            result = run()
         finally:
-            model.disable_cache()
+            for hook in hooks:
+                hook.remove()
+        return result, sum(rows) / len(blocks) / len(self.noise_BFCHW)
 
-    runs = {
-        "naive": lambda: naive(model, tokens, noise, scheduler, args.steps),
-        "exact": ours,
-        "equal scales": lambda: ours(Guidance(7.5, 7.5)),
-        "conditional only": lambda: ours(Guidance(1.0, 1.0)),
-        "cache and interval": cached,
-    }
-    outside: list[float] = []
-    ours(timed=outside)
-    reference = runs["naive"]()
+
+@torch.no_grad()
+def compare(
+    sampler: Sampler,
+    variants: dict[str, Variant],
+    args: argparse.Namespace,
+    judge: Callable[[Tensor], dict[str, float]] = lambda latents: {},
+) -> list[dict[str, Any]]:
+    """A row for each variant, the naive way first; `judge` gives the metrics of latents."""
+    main, device = variants["exact"], sampler.noise_BFCHW.device
+    references: dict[Any, Tensor] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for name, variant in variants.items():
+        key = (variant.scales, variant.drop, variant.drop_until)
+        if key not in references:
+            references[key], forwards = sampler.forwards(lambda v=variant: sampler.naive(v))
+            if name == "exact":
+                rows["naive"] = {"forwards": forwards, "max_difference": 0.0, "relative_difference": 0.0}
+                rows["naive"] |= {"outside_transformer": None, **judge(references[key])}
+        (latents, _), forwards = sampler.forwards(lambda v=variant: sampler.ours(v))
+        difference = latents - references[key]
+        rows[name] = {
+            "forwards": forwards,
+            "max_difference": difference.abs().max().item(),
+            "relative_difference": (difference.norm() / references[key].norm()).item(),
+            "outside_transformer": sampler.ours(variant)[1] if name == "exact" else None,
+            **judge(latents),
+        }
+    runs: dict[str, Callable[[], Any]] = {"naive": lambda: sampler.naive(main)}
+    runs |= {name: lambda v=variant: sampler.ours(v) for name, variant in variants.items()}
     seconds = median_seconds(runs, args.repeats, device, args.clock)
     return [
         {
             "variant": name,
             "seconds": seconds[name],
             "speed_vs_naive": seconds["naive"] / seconds[name],
-            "relative_difference": ((run() - reference).norm() / reference.norm()).item(),
-            "outside_transformer": outside[0] if name == "exact" else None,
+            **row,
         }
-        for name, run in runs.items()
+        for name, row in rows.items()
     ]
+
+
+def random_sampler(args: argparse.Namespace, device: torch.device) -> Sampler:
+    """A transformer of `--shape` with random weights."""
+    shape = SHAPES[args.shape]
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    streams = random_inputs(shape, args.batch, device, dtype)
+    scheduler = CogVideoXDDIMScheduler(
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        clip_sample=False,
+    )
+    return Sampler(
+        make_transformer(shape, args.design, device, dtype).eval(),
+        Tokens(streams["text"], streams["dino"], streams["clip"]),
+        scheduler,
+        streams["latents"].float(),
+        args.steps,
+    )
 
 
 def main() -> None:
@@ -157,15 +194,39 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--design", default="b")
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument(
+        "--model", default="models/stage2", help='a SugarPipeline folder; "": no second table'
+    )
+    parser.add_argument("--videos", type=int, default=30, help="held-out subjects, one video each")
     parser.add_argument("--cache-threshold", type=float, default=0.1)
+    parser.add_argument("--interval-end", type=float, default=0.6, help="share of the steps that are guided")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
-    rows = measure(args)
+    device = torch.device(args.device)
+    sampler = random_sampler(args, device)
+    rows = compare(sampler, variants_of(args, (4.0, 7.5)), args)
     print_table(rows)
-    print(write_results("sampling", rows, torch.device(args.device), args.out))
+    facts: dict[str, Any] = {"shape": args.shape, "design": args.design, "steps": args.steps}
+    facts |= {"cache_threshold": args.cache_threshold, "interval_end": args.interval_end}
+    if args.model:
+        from benchmarks.sprite_videos import sprite_videos
+
+        videos = sprite_videos(Path(args.model), args.videos, device)
+        variants = variants_of(args, videos.scales)
+        variants = {name: variants[name] for name in ("exact", "interval", "cache", "cache and interval")}
+        trained = Sampler(videos.model, videos.tokens, videos.scheduler, videos.noise_BFCHW, args.steps)
+        facts |= {
+            "trained_model": videos.name,
+            "trained_scales": videos.scales,
+            "videos": args.videos,
+            "trained_rows": compare(trained, variants, args, videos.judge),
+        }
+        print(f"\n{videos.name}, {args.videos} held-out subjects, scales {videos.scales}")
+        print_table(facts["trained_rows"])
+    print(write_results("sampling", rows, device, args.out, facts))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """A training step, forward and backward: stock CogVideoX with as many tokens against ours.
 
+`mfu` is the model's operations (forward and twice that for backward, recomputation not counted) a second over
+the peak: a GPU's data sheet where it is known, and a large matrix product in the same precision, run beside.
+
 python -m benchmarks.step [--device cuda] [--shape cogvideox-5b] [--batch 1] [--checkpointing]
 """
 
@@ -11,8 +14,16 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import median_seconds, peak_mib, print_table, step_arguments, write_results
+from benchmarks.measure import (
+    matmul,
+    median_seconds,
+    peak_mib,
+    print_table,
+    step_arguments,
+    write_results,
+)
 from benchmarks.networks import SHAPES, Shape, make_transformer, random_inputs, stock_twin
+from sugar.training.gpus import known_gpu
 
 
 def model_flops(shape: Shape, batch: int, design: str) -> float:
@@ -25,8 +36,8 @@ def model_flops(shape: Shape, batch: int, design: str) -> float:
     return 3.0 * counter.get_total_flops()
 
 
-def measure(args: argparse.Namespace, design: str) -> dict[str, Any]:
-    shape, device = SHAPES[args.shape], torch.device(args.device)
+def measure(args: argparse.Namespace, name: str, design: str) -> dict[str, Any]:
+    shape, device = SHAPES[name], torch.device(args.device)
     dtype = torch.bfloat16 if device.type == "cuda" or args.bf16 else torch.float32
     ours, stock = make_transformer(shape, design, device, dtype), stock_twin(shape, device, dtype)
     streams = random_inputs(shape, args.batch, device, dtype)
@@ -48,10 +59,15 @@ def measure(args: argparse.Namespace, design: str) -> dict[str, Any]:
         "stock": lambda: step(stock, streams["latents"], long_text, streams["timestep"]),
         "ours": lambda: step(ours, streams["latents"], streams["text"], streams["timestep"], *image),
     }
-    seconds = median_seconds(runs, args.repeats, device, args.clock)
+    memory = {name: peak_mib(run, device) for name, run in runs.items()}
+    product, product_flops = matmul(device, dtype)
+    seconds = median_seconds({**runs, "matmul": product}, args.repeats, device, args.clock)
     flops = model_flops(shape, args.batch, design)
+    peak = product_flops / seconds["matmul"]
+    gpu = known_gpu(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    sheet = None if gpu is None else gpu.tflops("bf16" if dtype == torch.bfloat16 else "fp32") * 1e12
     return {
-        "shape": args.shape,
+        "shape": name,
         "design": design,
         "batch": args.batch,
         "dtype": str(dtype).removeprefix("torch."),
@@ -60,17 +76,20 @@ def measure(args: argparse.Namespace, design: str) -> dict[str, Any]:
         "speed_vs_stock": seconds["stock"] / seconds["ours"],
         "tflop": flops / 1e12,
         "tflop_per_s": flops / seconds["ours"] / 1e12,
-        "stock_mib": peak_mib(runs["stock"], device),
-        "ours_mib": peak_mib(runs["ours"], device),
+        "matmul_tflop_per_s": peak / 1e12,
+        "mfu_of_matmul": flops / seconds["ours"] / peak,
+        "mfu_of_data_sheet": sheet and flops / seconds["ours"] / sheet,
+        "stock_mib": memory["stock"],
+        "ours_mib": memory["ours"],
     }
 
 
 def main() -> None:
-    parser = step_arguments(__doc__.splitlines()[0], batch=16)
+    parser = step_arguments(__doc__.splitlines()[0], batch=4, shapes=["sprites", "small"])
     parser.add_argument("--bf16", action="store_true", help="bfloat16 on a CPU too")
     parser.add_argument("--checkpointing", action="store_true")
     args = parser.parse_args()
-    rows = [measure(args, design) for design in args.designs]
+    rows = [measure(args, name, design) for name in args.shape for design in args.designs]
     print_table(rows)
     print(write_results("step", rows, torch.device(args.device), args.out))
 

@@ -104,8 +104,8 @@ def our_step(
     return step
 
 
-def measure(args: argparse.Namespace, design: str) -> dict[str, Any]:
-    shape, device = SHAPES[args.shape], torch.device(args.device)
+def measure(args: argparse.Namespace, name: str, design: str) -> dict[str, Any]:
+    shape, device = SHAPES[name], torch.device(args.device)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[args.precision]
     runs = {
         "diffusers": diffusers_step(shape, args.batch, device, dtype),
@@ -113,7 +113,7 @@ def measure(args: argparse.Namespace, design: str) -> dict[str, Any]:
     }
     seconds = median_seconds(runs, args.repeats, device, args.clock)
     return {
-        "shape": args.shape,
+        "shape": name,
         "design": design,
         "batch": args.batch,
         "precision": args.precision,
@@ -130,7 +130,7 @@ def main() -> None:
     parser = step_arguments(__doc__.splitlines()[0], batch=4)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     args = parser.parse_args()
-    rows = [measure(args, design) for design in args.designs]
+    rows = [measure(args, name, design) for name in args.shape for design in args.designs]
     print_table(rows)
     print(write_results("training", rows, torch.device(args.device), args.out))
 
