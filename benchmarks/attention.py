@@ -74,7 +74,7 @@ def measure(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
         key: lambda attend=attend: torch.autograd.grad(attend().sum(), qkv) for key, attend in attends.items()
     }
     memory = {key: peak_mib(run, device) for key, run in runs.items()}
-    seconds = median_seconds(runs, args.repeats or rounds, device, args.clock)
+    seconds = median_seconds(runs, args.repeats or rounds, device, args.clock, warm=True)
     rows = []
     for design in args.designs:
         with torch.no_grad():

@@ -46,15 +46,21 @@ CLOCKS: dict[Clock, Callable[[], float]] = {"wall": time.perf_counter, "processo
 
 
 def median_seconds(
-    variants: Mapping[str, Callable[[], Any]], repeats: int, device: torch.device, clock: Clock = "wall"
-) -> dict[str, float]:
+    variants: Mapping[Any, Callable[[], Any]],
+    repeats: int,
+    device: torch.device,
+    clock: Clock = "wall",
+    *,
+    warm: bool = False,
+) -> dict[Any, float]:
     """Median seconds of each variant; their runs alternate, so that a slow moment of the machine hits all.
 
-    The clock "processor" counts the seconds of all threads: on a busy machine the ratios still hold.
+    The clock "processor" counts the seconds of all threads: on a busy machine the ratios still hold. Each
+    runs once before it is measured, unless all are `warm`.
     """
     now = CLOCKS[clock]
-    seconds: dict[str, list[float]] = {name: [] for name in variants}
-    for name in variants:
+    seconds: dict[Any, list[float]] = {name: [] for name in variants}
+    for name in () if warm else variants:
         variants[name]()
     for _ in range(repeats):
         for name, run in variants.items():

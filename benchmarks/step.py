@@ -61,7 +61,8 @@ def measure(args: argparse.Namespace, name: str, design: str) -> dict[str, Any]:
     }
     memory = {name: peak_mib(run, device) for name, run in runs.items()}
     product, product_flops = matmul(device, dtype)
-    seconds = median_seconds({**runs, "matmul": product}, args.repeats, device, args.clock)
+    product()
+    seconds = median_seconds({**runs, "matmul": product}, args.repeats, device, args.clock, warm=True)
     flops = model_flops(shape, args.batch, design)
     peak = product_flops / seconds["matmul"]
     gpu = known_gpu(torch.cuda.get_device_name(device)) if device.type == "cuda" else None

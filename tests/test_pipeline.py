@@ -171,33 +171,57 @@ def test_vae_slicing_and_tiling(pipeline):
     assert np.abs(tiled.astype(int) - plain).mean() < 24
 
 
-def test_offload_hooks_bring_every_network_over_in_time(pipeline):
-    """`enable_model_cpu_offload` wants an accelerator: here its hooks are put on by hand, on the CPU."""
-    from accelerate.hooks import ModelHook, add_hook_to_module, remove_hook_from_module
+def test_cpu_offload_of_diffusers_has_one_network_on_the_device_at_a_time(pipeline, monkeypatch):
+    """`enable_model_cpu_offload` with its own hooks and order; where they would move weights to the CPU, the
+    weights become NaN, so that a network used before its turn shows in the frames."""
+    from accelerate.hooks import CpuOffload
 
-    options = {"prompt": "a cat", "identity": RED, "num_inference_steps": 1, "seed": 3, "output_type": "pt"}
+    networks = {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
+    assert list(networks) != pipeline.model_cpu_offload_seq.split(
+        "->"
+    )  # the order is not that of registration
+    assert sorted(networks) == sorted(pipeline.model_cpu_offload_seq.split("->"))
+    assert not pipeline._exclude_from_cpu_offload
+    names = {network: name for name, network in networks.items()}
+    options = {"prompt": "a cat", "identity": RED, "num_inference_steps": 2, "seed": 3, "output_type": "pt"}
+    options |= {"image_scale": 1.0, "text_scale": 1.0, "drop": "none"}  # all projections at the first forward
     plain = pipeline(**options).frames
+    away: dict[str, list[torch.Tensor]] = {}
     brought = []
 
-    class Bring(ModelHook):
-        def __init__(self, name):
-            self.name = name
+    def init_hook(hook, network):
+        if names[network] not in away:
+            away[names[network]] = [weight.detach().clone() for weight in network.parameters()]
+            for weight in network.parameters():
+                weight.data.fill_(float("nan"))
+        return network
 
-        def pre_forward(self, module, *args, **kwargs):
-            brought.append(self.name)
-            return args, kwargs
+    def bring(network):
+        for weight, kept in zip(network.parameters(), away.pop(names[network]), strict=True):
+            weight.data.copy_(kept)
 
-    names = pipeline.model_cpu_offload_seq.split("->")
-    for name in names:
-        add_hook_to_module(getattr(pipeline, name), Bring(name))
+    def pre_forward(hook, network, *args, **kwargs):
+        if names[network] in away:
+            if hook.prev_module_hook is not None:
+                hook.prev_module_hook.offload()
+            bring(network)
+            brought.append(names[network])
+        assert networks.keys() - away.keys() == {names[network]}
+        return args, kwargs
+
+    monkeypatch.setattr(CpuOffload, "init_hook", init_hook)
+    monkeypatch.setattr(CpuOffload, "pre_forward", pre_forward)
     try:
-        hooked = pipeline(**options).frames
+        pipeline.enable_model_cpu_offload(device="cpu")
+        for _ in range(2):  # the hooks are put on anew after each call
+            assert away.keys() == networks.keys()
+            torch.testing.assert_close(pipeline(**options).frames, plain)
+        assert brought == 2 * pipeline.model_cpu_offload_seq.split("->")
     finally:
-        for name in names:
-            remove_hook_from_module(getattr(pipeline, name))
-    assert set(brought) == set(names)
-    assert brought.index("transformer") < brought.index("vae")
-    torch.testing.assert_close(hooked, plain)
+        pipeline.remove_all_hooks()
+        pipeline._all_hooks = []
+        for name in list(away):
+            bring(networks[name])
 
 
 def test_the_subject_is_cut_out_of_a_photo(pipeline):
