@@ -74,12 +74,12 @@ def test_pictures_of_another_size_and_length(pipeline):
 @pytest.mark.parametrize("scheduler", ["ddim", "dpm"])
 def test_clip_i_of_a_batch_is_clip_i_alone(pipeline, scheduler):
     options = FAST | {"scheduler": scheduler}
-    both = pipeline(prompt=PROMPTS, identity=[RED, BLUE], **options).frames
-    again = pipeline(prompt=PROMPTS, identity=[RED, BLUE], **options).frames
-    assert torch.equal(both, again)
-    alone = pipeline(prompt=PROMPTS[1], identity=BLUE, **options | {"seed": 8}).frames
-    torch.testing.assert_close(alone[0], both[1], atol=1e-4, rtol=1e-4)
-    other = pipeline(prompt=PROMPTS[1], identity=BLUE, **options | {"seed": 9}).frames
+    four = {"prompt": 2 * PROMPTS, "identity": [RED, BLUE, BLUE, RED], **options}
+    together = pipeline(**four).frames
+    assert torch.equal(together, pipeline(**four).frames)
+    alone = pipeline(prompt=PROMPTS[1], identity=RED, **options | {"seed": 10}).frames
+    torch.testing.assert_close(alone[0], together[3], atol=1e-4, rtol=1e-4)
+    other = pipeline(prompt=PROMPTS[1], identity=RED, **options | {"seed": 9}).frames
     assert (other - alone).abs().max() > 0.1
 
 

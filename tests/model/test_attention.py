@@ -25,7 +25,7 @@ LENGTHS = {"dino": 3, "clip": 2, "text": 4, "first_frame": 5, "other_frames": 10
 VIDEO_AND_TEXT = {"text", "first_frame", "other_frames"}
 
 tables = st.fixed_dictionaries({group: st.frozensets(st.sampled_from(GROUPS)) for group in GROUPS})
-group_lengths = st.fixed_dictionaries({group: st.integers(0, 5) for group in GROUPS}).filter(
+group_lengths = st.fixed_dictionaries({group: st.integers(0, 40) for group in GROUPS}).filter(
     lambda lengths: sum(lengths.values()) > 0
 )
 
@@ -60,7 +60,7 @@ def test_selective_attention_equals_the_dense_mask(dtype, tolerance, table, leng
     grads = torch.autograd.grad(out.float(), qkv, weight, allow_unused=True)
     expected = torch.autograd.grad(reference, reference_qkv, weight)
     for grad, want in zip(grads, expected, strict=True):
-        torch.testing.assert_close(grad.float(), want, atol=5 * tolerance, rtol=5 * tolerance)
+        torch.testing.assert_close(grad.float(), want, atol=tolerance, rtol=tolerance)
 
 
 @settings(max_examples=20, deadline=None)
