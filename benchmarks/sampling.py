@@ -201,7 +201,7 @@ def main() -> None:
     )
     parser.add_argument("--trained-steps", type=int, default=20)
     parser.add_argument("--videos", type=int, default=30, help="held-out subjects, one video each")
-    parser.add_argument("--cache-threshold", type=float, default=0.1)
+    parser.add_argument("--cache-threshold", type=float, default=0.15)
     parser.add_argument("--interval-end", type=float, default=0.6, help="share of the steps that are guided")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--repeats", type=int, default=2)
