@@ -77,7 +77,7 @@ class _Group:
             self._command(),
             env={"OMP_NUM_THREADS": str(threads), **os.environ},
             start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=end_with_parent,
         )
         with StopRequest() as stop, open(self._events_file, encoding="utf-8") as events:
             forwarded = False
@@ -134,8 +134,8 @@ def _complete_lines(file: Any) -> Iterator[Mapping[str, Any]]:
         yield json.loads(line)
 
 
-def _end_with_parent() -> None:
-    """In the child: SIGTERM (save and stop) when the parent dies, so that no group is left alone."""
+def end_with_parent() -> None:
+    """In the child: SIGTERM (save and stop) when the parent dies, so that no process is left alone."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sugar.config import InputError
-from sugar.launch.local import event_writer
+from sugar.launch.local import end_with_parent, event_writer
 from sugar.training.job import TrainingJob
 from sugar.training.signals import Preempted
 from sugar.training.trainer import Log, train
@@ -22,11 +22,12 @@ EXIT_BAD_INPUT = 2
 
 
 def main(arguments: list[str], also: Log | None = None) -> int:
-    """Train as one rank; the exit code.
+    """Train as one rank; the exit code. When torchrun dies, its ranks save and stop.
 
     Args:
         also: takes the numbers of rank 0 beside the events' file.
     """
+    end_with_parent()
     job_file, events_file = (Path(argument) for argument in arguments)
     first = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(level=logging.INFO if first else logging.WARNING)

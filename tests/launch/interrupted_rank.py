@@ -1,7 +1,8 @@
-"""A rank with slower steps, which can stand still in the middle of writing a checkpoint.
+"""A rank with slower steps, which can stand still before a step or in the middle of writing a checkpoint.
 
-python interrupted_rank.py JOB.json EVENTS.jsonl. Variables: STEP_SECONDS, added to every step; PAUSE_PLACE,
-one of PLACES or empty; PAUSE_MARKER, the file that says that the writer stands still there.
+python interrupted_rank.py JOB.json EVENTS.jsonl. Variables: STEP_SECONDS, added to every step; HOLD_STEP, the
+step that does not begin before the rank is told to stop; PAUSE_PLACE, one of PLACES or empty; PAUSE_MARKER,
+the file that says that the writer stands still there.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from typing import Any, NoReturn
 
 from sugar.launch import worker
 from sugar.training import checkpoint
+from sugar.training.signals import StopRequest
 from sugar.training.trainer import Trainer
 
 PLACES = ("half a state file", "half an export", "no manifest yet", "not renamed yet", "half pruned")
@@ -58,20 +61,29 @@ def pause_at(place: str) -> None:
     vars(checkpoint).update(save_file=save, write_json_atomic=write, shutil=SimpleNamespace(rmtree=rmtree))
 
 
-def slow_down(seconds: float) -> None:
-    """Add a pause to every step, so that a moment in the middle of the run can be met."""
-    step = Trainer._train_step
+def slow_down(seconds: float, hold: int) -> None:
+    """Add a pause to every step, and wait for SIGTERM before step `hold`, counted from 1.
+
+    So that a moment in the middle of the run can be met, by whoever is slow to notice it too.
+    """
+    step, note, told = Trainer._train_step, StopRequest._note, threading.Event()
 
     def slower(self: Trainer, micro_batches: Any) -> Any:
         time.sleep(seconds)
+        while self.step + 1 >= hold and not told.is_set():
+            time.sleep(0.02)
         return step(self, micro_batches)
 
-    Trainer._train_step = slower
+    def noted(self: StopRequest, *signal: Any) -> None:
+        told.set()
+        note(self, *signal)
+
+    Trainer._train_step, StopRequest._note = slower, noted
 
 
 def main(arguments: list[str]) -> int:
     """What `sugar.launch.worker` does, interrupted as the variables say."""
-    slow_down(float(os.environ["STEP_SECONDS"]))
+    slow_down(float(os.environ["STEP_SECONDS"]), int(os.environ["HOLD_STEP"]))
     pause_at(os.environ["PAUSE_PLACE"])
     return worker.main(arguments)
 

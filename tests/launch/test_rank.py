@@ -34,6 +34,7 @@ def opened(monkeypatch) -> list[tuple[str, bool, _Tracker]]:
 
     monkeypatch.setattr(rank, "start_run", start_run)
     monkeypatch.setattr(worker, "train", lambda job, log: log({"loss": 0.5}, 3))
+    monkeypatch.setattr(worker, "end_with_parent", lambda: None)
     return runs
 
 

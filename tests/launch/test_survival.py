@@ -3,31 +3,29 @@
 The matrix: stage 1 and stage 2 x ZeRO 0 to 3. One run goes through all three ends, one after another, and is
 continued each time by the same command; what it leaves must equal the uninterrupted run's, bit for bit. To
 spare a quarter of an hour of imports the ranks are forked from this process; a last case has torchrun start
-them.
+them. No moment depends on how fast the machine is: a run waits where its end is to come (`interrupted_rank`,
+`rank_groups`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import json
 import os
 import random
 import signal
-import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from sugar.launch import local, worker
+from sugar.launch import worker
 from sugar.launch.local import run_training
-from sugar.training.checkpoint import check_files, read_weights
+from sugar.training.checkpoint import CheckpointStore, check_files, read_weights
 from sugar.training.engine import _import_deepspeed
 from sugar.training.frozen import digests, verify_frozen
 from sugar.training.job import TrainingJob
@@ -47,7 +45,8 @@ _FIXTURES = _module(Path(__file__).parents[1] / "training" / "conftest.py")
 base, caches = _FIXTURES.base, _FIXTURES.caches
 _INTERRUPTED = _module(Path(__file__).with_name("interrupted_rank.py"))
 _FORKED = _module(Path(__file__).with_name("forked_ranks.py"))
-PLACES = _INTERRUPTED.PLACES
+_GROUPS = _module(Path(__file__).with_name("rank_groups.py"))
+PLACES, PAUSE_STEP, when = _INTERRUPTED.PLACES, _INTERRUPTED.PAUSE_STEP, _GROUPS.when
 STEPS, STEP_SECONDS = 14, 0.25
 TIMED = {"seconds_per_step", "samples_per_second", "video_tokens_per_second", "gigaflops", "peak_memory_gib"}
 
@@ -66,7 +65,7 @@ def uninterrupted(base, caches, tmp_path_factory) -> Callable[[int, int], tuple[
             job = _job(folder / f"zero{zero_stage}", stage, zero_stage, str(start), base, caches)
             told = Told()
             with pytest.MonkeyPatch.context() as patch:
-                _Ranks(patch, forked=True)
+                _ranks(patch, forked=True)
                 run_training(job, 2, _into(told))
             done[stage, zero_stage] = job, told
         return done[stage, zero_stage]
@@ -124,49 +123,10 @@ def _left(job: TrainingJob) -> dict[str, Any]:
     return {str(file.relative_to(file.parents[1])): file.read_bytes() for file in files} | figures
 
 
-class _Ranks:
-    """How the groups of this file are started: forked, or by torchrun."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, forked: bool) -> None:
-        self._forked, self._group, self._start = forked, 0, subprocess.Popen
-        self.interrupted = False
-        plain = local._Group._command
-        patch.setattr(local._Group, "_command", lambda group: self._changed(plain(group)))
-        patch.setattr(local, "subprocess", SimpleNamespace(Popen=self._popen))
-
-    def _changed(self, command: list[str]) -> list[str]:
-        return [*command[:-4], _INTERRUPTED.__file__, *command[-2:]] if self.interrupted else command
-
-    def _popen(self, command: list[str], **options: Any) -> Any:
-        mains = {"sugar.launch.worker": worker.main, _INTERRUPTED.__file__: _INTERRUPTED.main}
-        started = (
-            _FORKED.ForkedRanks(command, mains=mains, **options)
-            if self._forked
-            else self._start(command, **options)
-        )
-        self._group = started.pid
-        return started
-
-    def kill(self, job: TrainingJob) -> None:
-        """End the whole group, as a machine that goes down does."""
-        if self._forked:
-            os.killpg(self._group, signal.SIGKILL)
-            return
-        for entry in Path("/proc").iterdir():  # torchrun's ranks have sessions of their own
-            with contextlib.suppress(OSError):
-                if entry.name.isdigit() and str(job.checkpoints) in (entry / "cmdline").read_text():
-                    os.kill(int(entry.name), signal.SIGKILL)
-
-
-def _when(condition: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:
-    def watch() -> None:
-        while not condition():
-            time.sleep(0.02)
-        act()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    return thread
+def _ranks(patch: pytest.MonkeyPatch, forked: bool) -> Any:
+    mains = {"sugar.launch.worker": worker.main, _INTERRUPTED.__file__: _INTERRUPTED.main}
+    start = partial(_FORKED.ForkedRanks, mains=mains) if forked else None
+    return _GROUPS.Ranks(patch, start, _INTERRUPTED.__file__)
 
 
 def _has_told(events: Path, step: int) -> bool:
@@ -186,32 +146,33 @@ def test_no_end_changes_a_bit(
     place = PLACES[(4 * (stage - 1) + zero_stage) % len(PLACES)]
     marker, again = tmp_path / "paused", Told()
     events = Path(job.checkpoints) / f"{job.phase}.events.jsonl"
-    ranks = _Ranks(monkeypatch, forked)
+    ranks = _ranks(monkeypatch, forked)
     ranks.interrupted = True
-    for name, value in (("STEP_SECONDS", STEP_SECONDS), ("PAUSE_PLACE", ""), ("PAUSE_MARKER", marker)):
+    for name, value in (("STEP_SECONDS", STEP_SECONDS), ("PAUSE_MARKER", marker)):
         monkeypatch.setenv(name, str(value))
 
+    def meet(place: str, hold: int) -> None:
+        monkeypatch.setenv("PAUSE_PLACE", place)
+        monkeypatch.setenv("HOLD_STEP", str(hold))
+
+    meet("", hold=PAUSE_STEP)
     after, moment = chance.randint(1, 5), chance.uniform(0, STEP_SECONDS)
-    killer = _when(lambda: _has_told(events, after), lambda: (time.sleep(moment), ranks.kill(job)))
-    with pytest.raises(RuntimeError, match="torchrun group ended with code"):
+    killed = when(lambda: _has_told(events, after), lambda: (time.sleep(moment), ranks.kill()))
+    with killed, pytest.raises(RuntimeError, match="torchrun group ended with code"):
         run_training(job, 2, _into(again))
-    killer.join()
     record_property("killed_after_step", max(again))
 
-    monkeypatch.setenv("PAUSE_PLACE", place)
-    killer = _when(marker.exists, lambda: ranks.kill(job))
-    with pytest.raises(RuntimeError, match="torchrun group ended with code"):
+    meet(place, hold=STEPS + 1)
+    with when(marker.exists, ranks.kill), pytest.raises(RuntimeError, match="torchrun group ended with code"):
         run_training(job, 2, _into(again))
-    killer.join()
     record_property("killed_with", place)
 
-    monkeypatch.setenv("PAUSE_PLACE", "")
+    meet("", hold=STEPS)
     events.unlink()
     at = chance.randint(9, 11)
-    stopper = _when(lambda: _has_told(events, at), lambda: os.kill(os.getpid(), signal.SIGTERM))
-    with pytest.raises(Preempted) as stopped:
+    asked = when(lambda: _has_told(events, at), lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with asked, pytest.raises(Preempted) as stopped:
         run_training(job, 2, _into(again))
-    stopper.join()
     assert stopped.value.code == EXIT_START_AGAIN
     assert at <= stopped.value.step < STEPS
     store = Path(job.checkpoints) / job.phase
@@ -236,3 +197,28 @@ def _check_frozen(job: TrainingJob) -> None:
         exported = digests(read_weights(Path(job.output) / name))
         assert {n: exported[n] for n in frozen} == frozen == {n: start[n] for n in frozen}
         assert any(exported[n] != start[n] for n in set(exported) - set(frozen))
+
+
+@pytest.mark.slow
+def test_ranks_whose_leader_dies_save_and_leave(base, caches, tmp_path, monkeypatch) -> None:
+    """Else they would train on, unseen, and hold the lock against the run that is started again."""
+    job = _job(tmp_path, 1, 1, str(base), base, caches)
+    ranks = _ranks(monkeypatch, forked=True)
+    ranks.interrupted = True
+    for name, value in (("STEP_SECONDS", STEP_SECONDS), ("HOLD_STEP", STEPS + 1), ("PAUSE_PLACE", "")):
+        monkeypatch.setenv(name, str(value))
+    left: list[int] = []
+
+    def kill_leader() -> None:
+        left.extend(ranks.ranks())
+        os.kill(ranks.leader, signal.SIGKILL)
+
+    events = Path(job.checkpoints) / f"{job.phase}.events.jsonl"
+    with when(lambda: _has_told(events, 5), kill_leader), pytest.raises(RuntimeError, match="code -9"):
+        run_training(job, 2)
+    assert len(left) == 2
+    while _GROUPS.alive(left):
+        time.sleep(0.1)
+    (newest,) = CheckpointStore(Path(job.checkpoints) / job.phase).steps()[-1:]
+    assert 5 <= newest < STEPS
+    assert f'{{"preempted": {newest}}}' in events.read_text()
