@@ -86,6 +86,10 @@ def test_numbers_in_every_notation(params_file: Path, text: str, value: float):
         ("training.betas=3", "training.betas must be a list, got 3"),
         ("training.betas=[0.9, 1.0]", "training.betas.1 must be < 1.0, got 1.0"),
         ("training.global_batch=17", "training.global_batch must be a multiple of micro_batch"),
+        (
+            "training={zero_stage: 0, offload_optimizer: true}",
+            "training.offload_optimizer must be false in ZeRO stage 0",
+        ),
         ("evaluate.image_scales=[]", "evaluate.image_scales must have at least 1 entries, got []"),
         ("networks.device=tpu", "networks.device must match"),
         ("video.num_frames=8", "video.num_frames must be 4n + 1 (CogVideoX's VAE), got 8"),

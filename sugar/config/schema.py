@@ -321,6 +321,12 @@ class Training(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _offload_needs_zero(self) -> Training:
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError("offload_optimizer must be false in ZeRO stage 0, got true")
+        return self
+
 
 class Steps(Section):
     steps: Count

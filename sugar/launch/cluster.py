@@ -17,6 +17,7 @@ from sugar.training.checkpoint import CheckpointStore
 from sugar.training.job import TrainingJob
 from sugar.training.output import COMPLETION
 from sugar.training.signals import Preempted, StopRequest
+from sugar.training.trainer import TrainingDiverged
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ def run_on_cluster(
 
     Raises:
         InputError: bad input, or a TrainJob of this name that is set up otherwise.
+        TrainingDiverged: too many steps in a row were skipped.
         Preempted: asked to stop.
         RuntimeError: the job failed; the end of its log is in the message.
     """
@@ -177,6 +179,8 @@ class _Follower:
         for event in events:
             if "refused" in event:
                 raise InputError(event["refused"])
+            if "diverged" in event:
+                raise TrainingDiverged(event["diverged"])
         if any("preempted" in event for event in events) or any(map(_disrupted, self._api.pods(self._name))):
             return
         tail = "\n".join(self._tail)

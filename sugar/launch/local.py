@@ -20,8 +20,9 @@ from sugar.training.checkpoint import CheckpointStore
 from sugar.training.engine import choose_device
 from sugar.training.job import TrainingJob
 from sugar.training.output import COMPLETION
+from sugar.training.reporting import Log
 from sugar.training.signals import Preempted, StopRequest
-from sugar.training.trainer import Log, Sample, train
+from sugar.training.trainer import Sample, TrainingDiverged, train
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ def run_training(
 
     Raises:
         InputError: what `train` says is bad input, or another number of processes than the job's.
+        TrainingDiverged: too many steps in a row were skipped.
         Preempted: the job was asked to stop and saved.
         RuntimeError: a process failed; its traceback is on stderr.
     """
@@ -67,6 +69,7 @@ class _Group:
         )
         self._sampled = max([0, *self._store.steps()])
         self._refused: str | None = None
+        self._diverged: str | None = None
         self._preempted: int | None = None
 
     def run(self) -> dict[str, float]:
@@ -90,6 +93,8 @@ class _Group:
             self._follow(events)
         if self._refused is not None:
             raise InputError(self._refused)
+        if self._diverged is not None:
+            raise TrainingDiverged(self._diverged)
         if self._preempted is not None:
             raise Preempted(self._preempted)
         if code != 0 and stop.asked:  # before the ranks could listen: nothing is lost
@@ -108,6 +113,7 @@ class _Group:
             if "metrics" in event and self._log is not None:
                 self._log(event["metrics"], event["step"])
             self._refused = event.get("refused", self._refused)
+            self._diverged = event.get("diverged", self._diverged)
             self._preempted = event.get("preempted", self._preempted)
         self._sample_checkpoint()
 

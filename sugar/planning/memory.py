@@ -43,7 +43,7 @@ class Setting:
         frozen_share: of the blocks.
         precision: "fp32" or "bf16"; world_size: processes, a GPU each.
         accumulation: micro-batches a step.
-        offload_optimizer: masters, moments and EMA in the host's memory.
+        offload_optimizer: masters, moments and EMA in the host's memory; ZeRO 0 knows no such thing.
         overlap_comm: two buckets instead of one, as the engine asks for on CUDA.
     """
 
@@ -94,7 +94,7 @@ def plan_memory(setting: Setting, activations: Activations, zero_stage: int) -> 
     optimizer, ema = (8 if whole_fp32 else 12) * shard, 4 * shard
     # In the host's memory: the start's weights, the frozen ones in fp32, a checkpoint that is being written.
     host = 4 * (2 * s.num_parameters - s.num_trainable) + 16 * shard
-    if s.offload_optimizer:
+    if s.offload_optimizer and zero_stage:
         host, optimizer, ema = host + optimizer + ema + 4 * shard, 0.0, 0.0
     moments = {
         "backward": _backward(setting, activations, zero_stage, shard),
@@ -147,7 +147,7 @@ def _update(s: Setting, zero_stage: int, shard: float) -> tuple[float, float, fl
 
 def _held_out(s: Setting, a: Activations, zero_stage: int, shard: float) -> tuple[float, float, float]:
     """The same while EMA's weights have changed places with the masters, which wait beside."""
-    waiting = 0.0 if s.offload_optimizer else 4 * shard
+    waiting = 0.0 if s.offload_optimizer and zero_stage else 4 * shard
     partition = s.element * shard if zero_stage == 3 and not s.offload_optimizer else 0.0
     bucket = _bucket(s, zero_stage) if zero_stage == 3 else 0.0
     return partition, a.peak_inference, waiting + bucket + _gathered(s, zero_stage)

@@ -158,10 +158,12 @@ class Batches:
         samples = [
             (source, int(self._train[source][index])) for source, index in (drawn[slot] for slot in slots)
         ]
-        return self._assemble(samples, step, slots, "")
+        return self._assemble(samples, step, slots, "", self._drop)
 
-    def held_out_batches(self, source: str, limit: int, slots: Sequence[range]) -> Iterator[Batch]:
-        """Held-out samples with noise and timesteps that never change, this rank's share; nothing is dropped.
+    def held_out_batches(
+        self, source: str, limit: int, slots: Sequence[range], dropped: Sequence[str] = ()
+    ) -> Iterator[Batch]:
+        """Held-out samples with noise and timesteps that never change, this rank's share.
 
         The number of samples is rounded up to whole global batches, repeating samples (each time with other
         noise), so that all ranks make the same number of passes and any number of them sees the same samples.
@@ -169,13 +171,15 @@ class Batches:
         Args:
             limit: samples of the source at most, before rounding up.
             slots: of this rank (`rank_slots`).
+            dropped: conditions that no sample has; all have the others.
         """
+        drop = {name: float(name in dropped) for name in STREAMS}
         held_out = self._held_out[source]
         for first in range(0, min(limit, len(held_out)), self._global_batch):
             for micro in slots:
                 own = range(first + micro.start, first + micro.stop)
                 samples = [(source, int(held_out[slot % len(held_out)])) for slot in own]
-                yield self._assemble(samples, 0, own, f"held_out_{source}_", drop=False)
+                yield self._assemble(samples, 0, own, f"held_out_{source}_", drop)
 
     def _assemble(
         self,
@@ -183,7 +187,7 @@ class Batches:
         step: int,
         slots: Sequence[int],
         purpose: str,
-        drop: bool = True,
+        drop: Mapping[str, float],
     ) -> Batch:
         stored = self._stack(samples)
         shape = tuple(stored["mean"].shape[1:])
@@ -194,7 +198,7 @@ class Batches:
         noise = slot_noise(self._seed, step, slots, tuple(latents.shape[1:]), purpose=f"{purpose}noise")
         stills = self._stills_of(stored, step, slots, purpose) if self._stills else None
         chance = slot_uniform(self._seed, step, slots, f"{purpose}dropout", len(STREAMS))
-        threshold = torch.tensor([self._drop[name] if drop else 0.0 for name in STREAMS])
+        threshold = torch.tensor([drop[name] for name in STREAMS])
         return Batch(
             latents=latents,
             noise=noise,

@@ -121,6 +121,11 @@ class TrainingJob:
                 self.global_batch % (self.micro_batch * self.num_processes) == 0,
                 f"a multiple of micro_batch * num_processes ({self.micro_batch * self.num_processes})",
             ),
+            (
+                "offload_optimizer",
+                not self.offload_optimizer or self.zero_stage > 0,
+                "false in ZeRO stage 0",
+            ),
             ("lora", self.lora is None or not self.trainable, "null where a phase names what is trainable"),
             (
                 "micro_batch",

@@ -172,3 +172,15 @@ class Meter:
         self._seconds = self._waiting = self._saving = 0.0
         self._steps = 0
         return rates
+
+    def totals(self) -> dict[str, float]:
+        """Rates of all that was read; none before a step was."""
+        if not self.total_steps:
+            return {}
+        seconds, saving = self.total_seconds, self.total_saving
+        return {
+            "seconds_per_step": seconds / self.total_steps,
+            "samples_per_second": self._samples * self.total_steps / seconds,
+            "data_wait_share": self.total_waiting / seconds,
+            "checkpoint_wait_share": saving / (seconds + saving),
+        }

@@ -10,14 +10,12 @@ import contextlib
 import json
 import logging
 import math
-import resource
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from sugar.data.atomic import StageLock
 from sugar.data.latents import LatentCache
@@ -35,9 +33,9 @@ from sugar.training.ema import Ema
 from sugar.training.engine import MOMENTS, Engine, StepResult, choose_device
 from sugar.training.frozen import digests
 from sugar.training.gpus import known_gpu
-from sugar.training.history import Window
 from sugar.training.job import TrainingJob
 from sugar.training.output import LORA, finished_metrics, write_lora, write_output
+from sugar.training.reporting import Log, Report
 from sugar.training.resume import resume_point, run_identity
 from sugar.training.signals import Preempted, StopRequest
 from sugar.training.start import choose_trainable, fixed_tensors, load_start
@@ -45,9 +43,7 @@ from sugar.training.throughput import Meter, model_flops, token_lengths
 
 logger = logging.getLogger(__name__)
 
-Log = Callable[[Mapping[str, float], int], None]
 Sample = Callable[[nn.Module, int], None]
-HISTORY_COLUMNS = ("loss", "loss_real", "loss_synthetic", "grad_norm")
 
 
 class TrainingDiverged(RuntimeError):
@@ -131,7 +127,9 @@ class Trainer:
         lengths = token_lengths(example, config.patch_size, config.patch_size_t)
         flops = model_flops(model, lengths, checkpointing=job.gradient_checkpointing)
         self.meter = Meter(job.global_batch, lengths, flops.total, self._peak_flops())
-        self.window, self.history, self.held_out_history = Window(), [], []
+        self.report = Report(
+            job.phase, job.steps, self.num_train_timesteps, self.engine, self.meter, self.log
+        )
         self.skipped = self.bad_in_a_row = self.step = 0
 
     def _prepare_engine(self, model: Any) -> None:
@@ -207,47 +205,31 @@ class Trainer:
         self.step, self.skipped, self.bad_in_a_row = (
             record[key] for key in ("step", "skipped", "bad_in_a_row")
         )
-        self.history, self.held_out_history = record["history"], record["held_out_history"]
+        self.report.restore(record)
         if self.engine.rank == 0:
-            self.window = Window(record["window"])
             logger.info("%s: continuing after step %d", self.job.phase, self.step)
 
     def save(self) -> None:
         """Write a checkpoint of the current step in the background. Collective."""
-        self._gather_window()
         record = {
             "identity": self.identity,
             "step": self.step,
             "updates": self.engine.updates,
             "skipped": self.skipped,
             "bad_in_a_row": self.bad_in_a_row,
-            "window": self.window.values.tolist(),
-            "history": list(self.history),
-            "held_out_history": list(self.held_out_history),
             "frozen": self.frozen,
+            **self.report.state(),
         }
         fragments, flats = (self.engine.fragments, self._flats()) if self.engine.owns_state else ([], {})
         self.store.save(self.step, fragments, flats, record)
-
-    def _gather_window(self) -> None:
-        """Move the sums of all ranks to rank 0. Collective."""
-        total = self.engine.sum_over_ranks(self.window.values)
-        self.window = Window(total.tolist() if self.engine.rank == 0 else None)
 
     # ---- the loop ---------------------------------------------------------------------------------------
 
     def run(self, stop: StopRequest) -> dict[str, float]:
         """Train to the last step, then export."""
         job = self.job
-        make = self._make_batches
-        bar = tqdm(
-            total=job.steps,
-            initial=self.step,
-            desc=job.phase,
-            unit="step",
-            disable=None if self.engine.rank == 0 else True,
-        )
-        with bar, Prefetcher(make, self.step, job.steps) as prefetcher:
+        batches = Prefetcher(self._make_batches, self.step, job.steps)
+        with self.report.bar(self.step) as bar, batches as prefetcher:
             while self.step < job.steps:
                 self.meter.start()
                 micro_batches = prefetcher.next()
@@ -259,7 +241,7 @@ class Trainer:
                 self._count_bad_steps(result, micro_batches, rate)
                 last = self.step == job.steps
                 if last or self.step % job.log_every == 0:
-                    bar.set_postfix(self._report(rate))
+                    self.report.tell(self.step, rate, self.skipped, bar)
                 if last or self.step % job.held_out_every == 0:
                     self._report_held_out()
                 if self.sample is not None and job.sample_every and self.step % job.sample_every == 0:
@@ -290,11 +272,10 @@ class Trainer:
             loss_B = self._loss(engine, batch)
             engine.backward(loss_B.mean())
             result = engine.step(rate)
-            self.window.add_losses(loss_B, batch, self.num_train_timesteps)
+            self.report.add_losses(loss_B, batch)
         if result.applied:
             self.ema.update(engine.updates)
-            if engine.rank == 0:
-                self.window.add("grad_norm", result.grad_norm)
+        self.report.add_step(result)
         return result, rate
 
     def _loss(self, denoise: Callable[..., Any], batch: Batch) -> Tensor:
@@ -314,6 +295,7 @@ class Trainer:
             "step %d: the gradient is not finite; the step is skipped (samples %s)", self.step, keys
         )
         if self.bad_in_a_row >= self.job.max_bad_steps:
+            self.store.wait()
             kept = self.store.steps()
             raise TrainingDiverged(
                 f"{self.job.phase}: {self.bad_in_a_row} steps in a row up to step {self.step} had a "
@@ -335,41 +317,19 @@ class Trainer:
         self._save_for_good()
         raise Preempted(self.step)
 
-    # ---- what a person watches --------------------------------------------------------------------------
-
-    def _report(self, rate: float) -> dict[str, str]:
-        self._gather_window()
-        means = self.window.means()
-        self.window = Window()
-        rates = self.meter.read()
-        row = {"step": self.step, **{name: means[name] for name in HISTORY_COLUMNS if name in means}}
-        self.history.append(row | {"learning_rate": rate, "skipped_steps": self.skipped})
-        if self.engine.rank == 0:
-            more = {
-                "learning_rate": rate,
-                "skipped_steps": float(self.skipped),
-                "peak_memory_gib": _peak_gib(),
-            }
-            self.log(means | more | rates, self.step)
-        return {
-            "loss": f"{means.get('loss', math.nan):.4f}",
-            "samples/s": f"{rates['samples_per_second']:.1f}",
-            "waiting": f"{rates['data_wait_share']:.1%}",
-        }
+    # ---- with the EMA weights ---------------------------------------------------------------------------
 
     def _report_held_out(self) -> None:
-        window = Window()
         with self.engine.weights(self.ema.flats) as model, torch.no_grad():
-            for source in self.caches:
-                for batch in self.batches.held_out_batches(source, self.job.held_out_samples, self.slots):
-                    loss_B = self._loss(model, batch)
-                    window.add_losses(loss_B, batch, self.num_train_timesteps)
-        means = Window(self.engine.sum_over_ranks(window.values).tolist()).means()
-        if means:
-            row = {"step": self.step, **{name: means[name] for name in HISTORY_COLUMNS if name in means}}
-            self.held_out_history.append(row)
-            if self.engine.rank == 0:
-                self.log({f"held_out_{name}": value for name, value in means.items()}, self.step)
+            self.report.tell_held_out(
+                self.step, lambda batch: self._loss(model, batch), self._held_out_batches
+            )
+
+    def _held_out_batches(self, dropped: Sequence[str]) -> Iterator[Batch]:
+        for source in self.caches:
+            yield from self.batches.held_out_batches(
+                source, self.job.held_out_samples, self.slots, dropped=dropped
+            )
 
     def _make_samples(self) -> None:
         collective = self.engine.zero_stage == 3
@@ -390,8 +350,8 @@ class Trainer:
                 self.output,
                 self.store.path(self.step),
                 frozen={to: self.frozen[name] for name in self.frozen if (to := merged_name(name))},
-                history=self.history,
-                held_out_history=self.held_out_history,
+                history=self.report.history,
+                held_out_history=self.report.held_out_history,
                 about={"phase": self.job.phase, "identity": self.identity, "metrics": metrics},
             )
         self.engine.barrier()
@@ -405,32 +365,15 @@ class Trainer:
             )
 
     def _final_metrics(self) -> dict[str, float]:
-        self.meter.read()
-        metrics = {name: value for row in self.history[-1:] for name, value in row.items() if name != "step"}
-        for row in self.held_out_history[-1:]:
-            metrics |= {f"held_out_{name}": value for name, value in row.items() if name != "step"}
-        trained = sum(math.prod(shape) for shape in self.engine.shapes.values())
-        metrics |= {
+        counts = {
             "steps": self.step,
-            "trainable_parameters": trained,
+            "trainable_parameters": sum(math.prod(shape) for shape in self.engine.shapes.values()),
             "frozen_parameters": sum(self.fixed[name].numel() for name in self.frozen),
         }
-        if self.meter.total_steps:
-            seconds = self.meter.total_seconds
-            metrics["seconds_per_step"] = seconds / self.meter.total_steps
-            metrics["samples_per_second"] = self.job.global_batch * self.meter.total_steps / seconds
-            metrics["data_wait_share"] = self.meter.total_waiting / seconds
-            metrics["checkpoint_wait_share"] = self.meter.total_saving / (seconds + self.meter.total_saving)
-        return {name: float(value) for name, value in metrics.items()}
+        return {name: float(value) for name, value in {**self.report.figures(), **counts}.items()}
 
     def close(self) -> None:
         """Let the writer thread end and release the engine."""
         if self.finished is None:
             self.store.close()
             self.engine.close()
-
-
-def _peak_gib() -> float:
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**30
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

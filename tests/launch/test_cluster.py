@@ -20,6 +20,7 @@ from sugar.launch.train_job import SPEC_DIGEST, Cluster, job_name, train_job
 from sugar.training.job import TrainingJob
 from sugar.training.output import COMPLETION
 from sugar.training.signals import Preempted
+from sugar.training.trainer import TrainingDiverged
 
 _SPEC = importlib.util.spec_from_file_location("api_server", Path(__file__).with_name("api_server.py"))
 assert _SPEC is not None
@@ -193,17 +194,18 @@ def test_a_failure_shows_the_end_of_the_log(server, job, cluster) -> None:
         _run(server, job, cluster)
 
 
-def test_bad_input_on_the_cluster_is_bad_input_here(server, job, cluster, monkeypatch) -> None:
+@pytest.mark.parametrize("event, kind", [("refused", InputError), ("diverged", TrainingDiverged)])
+def test_what_ends_it_on_the_cluster_ends_it_here(server, job, cluster, monkeypatch, event, kind) -> None:
     end = server.end
 
-    def refuse(name: str, ending: str) -> dict[str, Any]:
+    def tell(name: str, ending: str) -> dict[str, Any]:
         events = Path(job.checkpoints) / "stage2.events.jsonl"
-        events.write_text(json.dumps({"refused": "latents: no such file"}) + "\n")
+        events.write_text(json.dumps({event: "this is why"}) + "\n")
         return end(name, ending)
 
-    monkeypatch.setattr(server, "end", refuse)
+    monkeypatch.setattr(server, "end", tell)
     server.endings = ["Failed"]
-    with pytest.raises(InputError, match="latents: no such file"):
+    with pytest.raises(kind, match="this is why"):
         _run(server, job, cluster)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sugar.config import InputError
 from sugar.launch import worker
 from sugar.stages import rank
 from sugar.training.job import TrainingJob
@@ -61,3 +62,19 @@ def test_without_a_run_the_events_alone_are_written(tmp_path, monkeypatch, opene
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     assert rank.main(_files(tmp_path)) == 0
     assert opened[0][1] is False
+
+
+@pytest.mark.parametrize("number, spoken", [("0", []), ("1", ["refused"]), ("1", [])])
+def test_rank_0_says_why_they_end_or_another_in_its_place(tmp_path, monkeypatch, number, spoken) -> None:
+    def refuse(job: TrainingJob, log: Any) -> None:
+        raise InputError("latents: no such file")
+
+    files = _files(tmp_path)
+    events = Path(files[1])
+    events.write_text("".join(json.dumps({kind: "by rank 0"}) + "\n" for kind in spoken))
+    for name, value in (("train", refuse), ("end_with_parent", lambda: None), ("TURN_SECONDS", 0.2)):
+        monkeypatch.setattr(worker, name, value)
+    monkeypatch.setenv("RANK", number)
+    assert worker.main(files) == worker.EXIT_BAD_INPUT
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    assert told == [{"refused": "by rank 0" if spoken else "latents: no such file"}]

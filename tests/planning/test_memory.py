@@ -181,8 +181,8 @@ def test_stages_shard_what_their_names_say() -> None:
     assert zero["optimizer"] == 8 * one["optimizer"] == 12e9
     assert one["gradients"] == 8 * two["gradients"] == 2e9
     assert two["weights"] == 8 * three["weights"] == 2e9
-    offloaded = plan_memory(
-        Setting(**common, precision="bf16", world_size=8, offload_optimizer=True), activations, 2
-    )
+    offload = Setting(**common, precision="bf16", world_size=8, accumulation=4, offload_optimizer=True)
+    assert plan_memory(offload, activations, 0) == plan_memory(setting, activations, 0)
+    offloaded = plan_memory(offload, activations, 2)
     assert offloaded.kinds["optimizer"] == offloaded.kinds["ema"] == 0
     assert offloaded.host > plan_memory(setting, activations, 2).host

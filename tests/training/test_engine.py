@@ -30,7 +30,9 @@ def _net() -> _Net:
     return net
 
 
-def _engine(net: _Net, stage: int, precision: str = "fp32", max_grad_norm: float = 0.5) -> Engine:
+def _engine(
+    net: _Net, stage: int, precision: str = "fp32", max_grad_norm: float = 0.5, offload: bool = False
+) -> Engine:
     return Engine(
         net,
         zero_stage=stage,
@@ -40,6 +42,7 @@ def _engine(net: _Net, stage: int, precision: str = "fp32", max_grad_norm: float
         betas=(0.9, 0.95),
         weight_decay=0.1,
         max_grad_norm=max_grad_norm,
+        offload_optimizer=offload,
         device=torch.device("cpu"),
     )
 
@@ -108,6 +111,28 @@ def test_a_gradient_that_is_not_finite_changes_nothing(stage, precision) -> None
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert _one_step(engine).applied
     engine.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("stage", STAGES[1:])
+def test_an_offloaded_optimizer_makes_the_same_steps_and_skips_the_same(stage, precision) -> None:
+    left = []
+    for offload in (False, True):
+        engine = _engine(_net(), stage, precision, offload=offload)
+        ema = Ema(engine.masters, 0.9)
+        for scale in (1.0, 1.0, float("inf"), 1.0):
+            if _one_step(engine, scale).applied:
+                ema.update(engine.updates)
+        assert engine.updates == 3
+        state = [*engine.masters, *ema.flats, *engine.moments("exp_avg"), *engine.moments("exp_avg_sq")]
+        assert {tensor.device.type for tensor in state} == {"cpu"}
+        with engine.weights(ema.flats):
+            average = dict(engine.whole(list(engine.shapes)))
+        left.append((_masters(engine), average, dict(engine.whole(list(engine.shapes)))))
+        engine.close()
+    for plain, offloaded in zip(*left, strict=True):
+        for name, tensor in plain.items():
+            torch.testing.assert_close(offloaded[name], tensor, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

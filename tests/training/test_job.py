@@ -29,6 +29,10 @@ def test_the_fingerprint_leaves_out_what_does_not_change_the_result(make_job) ->
         ),
         ({"precision": "fp8"}, "precision must be one of fp32, bf16, got fp8"),
         ({"zero_stage": 4}, "zero_stage must be 0, 1, 2 or 3, got 4"),
+        (
+            {"zero_stage": 0, "offload_optimizer": True},
+            "offload_optimizer must be false in ZeRO stage 0, got True",
+        ),
         ({"synthetic_latents": None}, "synthetic_latents must be given"),
         ({"drop_dino": 1.2}, "drop_dino must be within 0..1, got 1.2"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0"),

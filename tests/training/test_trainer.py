@@ -6,8 +6,10 @@ import csv
 import errno
 import importlib.util
 import json
+import logging
 import math
 import os
+import re
 import shutil
 import signal
 from collections.abc import Callable
@@ -24,6 +26,7 @@ from sugar.model.transformer import SugarTransformer3DModel
 from sugar.training import checkpoint
 from sugar.training.checkpoint import WEIGHTS_FILE, CheckpointStore, read_weights
 from sugar.training.frozen import digests, verify_frozen
+from sugar.training.history import NAMES
 from sugar.training.job import TrainingJob
 from sugar.training.signals import EXIT_START_AGAIN, Preempted
 from sugar.training.trainer import TrainingDiverged, learning_rate_at, train
@@ -303,7 +306,30 @@ def test_history_and_held_out_tables(make_job) -> None:
     assert timed <= set(lines[2])
     assert lines[2]["checkpoint_wait_share"] == 0.0
     assert 0 < lines[4]["checkpoint_wait_share"] < 1
-    assert "held_out_loss_synthetic" in lines[3]
+    told = {name.removeprefix("held_out_") for name in lines[3]}
+    assert told == set(NAMES) - {"grad_norm"}
+    assert lines[3]["held_out_loss_all_conditions"] == lines[3]["held_out_loss"]
+    assert {"loss_image_dropped", "loss_text_dropped"} <= set(held_out[0])
+
+
+@pytest.mark.parametrize("design, image_counts", [("a", False), ("e", True)])
+def test_a_held_out_loss_is_told_with_and_without_each_condition(make_job, design, image_counts) -> None:
+    """The same samples and noise: only what the video can read makes a difference."""
+    told: dict[str, float] = {}
+    train(make_job(steps=1, attention_design=design), lambda metrics, step: told.update(metrics))
+    whole, no_image = told["held_out_loss"], told["held_out_loss_image_dropped"]
+    assert (abs(no_image - whole) > 1e-5) == image_counts
+    assert abs(told["held_out_loss_text_dropped"] - whole) > 1e-5
+
+
+def test_without_a_terminal_lines_say_how_far_it_is(make_job, caplog) -> None:
+    with caplog.at_level(logging.INFO, "sugar.training.reporting"):
+        train(make_job(log_every=3))
+    lines = [record.getMessage() for record in caplog.records if "samples/s" in record.getMessage()]
+    assert len(lines) == 2
+    assert re.fullmatch(
+        r"stage: step 3 of 6, loss \d\.\d{4}, samples/s [\d.]+, waiting [\d.]+%, \d\d:\d\d left", lines[0]
+    )
 
 
 def test_samples_see_the_ema_weights_in_eval_mode(make_job) -> None:
