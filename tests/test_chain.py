@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,20 @@ def test_the_frozen_half_of_stage_2_is_stage_1s_to_the_bit(chain):
     assert any(name.startswith("transformer_blocks.3.") for name in moved)
 
 
+def test_an_altered_frozen_tensor_is_found_before_the_model_is_evaluated(chain, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    from sugar.stages.candidates import _opened
+
+    folder = shutil.copytree(chain[0].path("stage2"), tmp_path / "stage2")
+    file = folder / "transformer" / "diffusion_pytorch_model.safetensors"
+    weights = load_file(file)
+    weights["patch_embed.proj.weight"] += 1e-6
+    save_file(weights, file, {"format": "pt"})
+    with pytest.raises(InputError, match=r"1 of \d+ frozen tensors differ"):
+        _opened(folder, {}, {}, "cpu")
+
+
 def test_the_report_is_one_file_with_videos_and_the_papers_table(chain):
     page = (chain[0].path("evaluation") / "report.html").read_text()
     assert page.count("data:video/mp4;base64,") >= 2
@@ -102,7 +117,17 @@ def test_the_tracker_has_a_run_a_stage_with_datasets_samples_and_the_model(chain
     history = client.get_metric_history(runs["pretrain"].info.run_id, "pretrain/loss")
     assert [point.step for point in history][:4] == [1, 2, 3, 4]
     samples = client.list_artifacts(runs["pretrain"].info.run_id, "pretrain/samples")
-    assert any(item.path.endswith(".mp4") for item in samples)
+    assert {Path(item.path).suffix for item in samples} == {".mp4", ".png"}
+    told = {name.removeprefix("finetune/") for name in runs["finetune"].data.metrics}
+    told_always = (
+        "loss loss_real loss_synthetic grad_norm learning_rate skipped_steps held_out_loss "
+        "held_out_loss_real held_out_loss_synthetic held_out_loss_image_dropped "
+        "held_out_loss_text_dropped samples_per_second seconds_per_step video_tokens_per_second "
+        "gigaflops peak_memory_gib data_wait_share checkpoint_wait_share"
+    )
+    assert told >= set(told_always.split())
+    for some in ("loss_noise_quarter_", "held_out_loss_noise_quarter_"):
+        assert any(name.startswith(some) for name in told)
     version = client.get_model_version_by_alias("sugar", "candidate")
     report = f"runs:/{runs['register'].info.run_id}/register/report.html"
     assert (version.version, version.tags["report"]) == (1, report)

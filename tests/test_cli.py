@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from sugar import cli
+from sugar.training.signals import EXIT_START_AGAIN, Preempted
 
 VERBS = (
     "source synthesize ingest validate encode pretrain finetune evaluate register "
@@ -110,6 +111,16 @@ def test_an_interrupt_says_so(monkeypatch, capsys):
     monkeypatch.setattr(cli, "_run_stage", interrupt)
     code, _, err = run(["source"], capsys)
     assert code == 130 and err.count("\n") == 1
+
+
+def test_a_training_that_was_asked_to_stop_says_start_again(monkeypatch, capsys):
+    def stop(args):
+        raise Preempted(120)
+
+    monkeypatch.setattr(cli, "_run_stage", stop)
+    code, _, err = run(["pretrain"], capsys)
+    assert code == EXIT_START_AGAIN == 75
+    assert err == "sugar pretrain: stopped after step 120; start the same command again to continue\n"
 
 
 def test_the_console_script_is_installed():

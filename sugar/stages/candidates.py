@@ -42,7 +42,10 @@ def candidate(
 
 def _opened(folder: Path, sampling: Mapping[str, Any], size: Mapping[str, int], device: str) -> Generate:
     from sugar.stages.model_folder import load_pipeline
+    from sugar.training.frozen import verify_frozen
 
+    if (folder / "frozen.json").is_file():
+        verify_frozen(folder)
     pipeline = load_pipeline(folder, device, sampling["precision"])
     pipeline.set_progress_bar_config(disable=True)
     guidance = sampling["guidance"]

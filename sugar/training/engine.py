@@ -184,6 +184,9 @@ class Engine:
         self._engine, _, _, _ = self._deepspeed.initialize(
             model=module, optimizer=self._adamw, config=config, dist_init_required=False
         )
+        if own_clipping and self.world_size == 1:
+            # Alone, DeepSpeed would still copy every gradient into a buffer and back.
+            self._engine.enable_backward_allreduce = False
         self.module = module
         self._parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self._updated = self._optimizer_tensors()

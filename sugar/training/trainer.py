@@ -49,6 +49,8 @@ Sample = Callable[[nn.Module, int], None]
 class TrainingDiverged(RuntimeError):
     """Too many steps in a row had a non-finite gradient; the last good checkpoint is kept."""
 
+    expected = True
+
 
 def train(job: TrainingJob, log: Log | None = None, sample: Sample | None = None) -> dict[str, float]:
     """Run a job to its end, from its newest checkpoint where there is one.
