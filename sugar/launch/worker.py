@@ -18,18 +18,19 @@ from sugar.launch.local import end_with_parent, event_writer
 from sugar.training.job import TrainingJob
 from sugar.training.reporting import Log
 from sugar.training.signals import Preempted
-from sugar.training.trainer import TrainingDiverged, train
+from sugar.training.trainer import Sample, TrainingDiverged, train
 
 EXIT_BAD_INPUT, EXIT_DIVERGED = 2, 1
 TURN_SECONDS = 20.0
 """How long a rank waits for rank 0 to say why they end."""
 
 
-def main(arguments: list[str], also: Log | None = None) -> int:
+def main(arguments: list[str], also: Log | None = None, sample: Sample | None = None) -> int:
     """Train as one rank; the exit code. When torchrun dies, its ranks save and stop.
 
     Args:
         also: takes the numbers of rank 0 beside the events' file.
+        sample: as `train` takes it; None: no sample videos, or the launching process makes them.
     """
     end_with_parent()
     job_file, events_file = (Path(argument) for argument in arguments)
@@ -52,7 +53,7 @@ def main(arguments: list[str], also: Log | None = None) -> int:
         write({kind: why})
 
     try:
-        train(TrainingJob.from_json(job_file.read_text()), log)
+        train(TrainingJob.from_json(job_file.read_text()), log, sample)
     except InputError as error:
         end("refused", str(error))
         return EXIT_BAD_INPUT

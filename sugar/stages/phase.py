@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-RANK_STAGE = "SUGAR_STAGE"
-"""Variable that names the stage of the forwarded MLflow run, for `sugar.stages.rank`."""
+RANK_SETTING = "SUGAR_RANK"
+"""Variable with what `sugar.stages.rank` needs beside its job, as JSON: stage, first_step, samples."""
 STAGE_OF = {"stage1": "pretrain", "stage2": "finetune"}
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def train_phases(
         checkpoints: folder of the engine states; those of a phase are removed when it is complete.
         settings: further fields of `TrainingJob`.
         samples: num_clips, num_steps, fps of the sample videos.
-        cluster: fields of `Cluster` for a TrainJob on Kubernetes, which makes no sample videos; None: here.
+        cluster: fields of `Cluster` for a TrainJob on Kubernetes; None: here.
 
     Raises:
         InputError: a frozen tensor of `init_from` is not what its manifest says.
@@ -117,7 +118,8 @@ def _train_phase(
         tracker.log_dataset(f"latents_{source}", cache_digest(cache), "training", str(folder), profile)
     job = _job(phase, setting, name, init_from, output)
     if setting.cluster is not None:
-        environment = {**tracker.environment(), RANK_STAGE: setting.stage}
+        about = {"stage": setting.stage, "first_step": first_step, "samples": setting.samples}
+        environment = {**tracker.environment(), RANK_SETTING: json.dumps(about)}
         cluster = Cluster(**setting.cluster)
         return run_on_cluster(job, cluster, module="sugar.stages.rank", environment=environment)
     sample = sampler(setting.latents["real"], setting.base, tracker, **setting.samples)

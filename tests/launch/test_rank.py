@@ -34,9 +34,15 @@ def opened(monkeypatch) -> list[tuple[str, bool, _Tracker]]:
         yield runs[-1][2]
 
     monkeypatch.setattr(rank, "start_run", start_run)
-    monkeypatch.setattr(worker, "train", lambda job, log: log({"loss": 0.5}, 3))
+    monkeypatch.setattr(worker, "train", lambda job, log, sample: _trained(log, sample))
     monkeypatch.setattr(worker, "end_with_parent", lambda: None)
     return runs
+
+
+def _trained(log: Any, sample: Any) -> None:
+    log({"loss": 0.5}, 3)
+    if sample is not None:
+        sample("model", 4)
 
 
 def _files(folder: Path) -> list[str]:
@@ -48,13 +54,23 @@ def _files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("number, forwarded", [("0", True), ("1", False)])
-def test_only_rank_0_adopts_the_run(tmp_path, monkeypatch, opened, number, forwarded) -> None:
-    for key, value in {"RANK": number, "MLFLOW_RUN_ID": "r1", "SUGAR_STAGE": "finetune"}.items():
+def test_only_rank_0_adopts_the_run_and_every_rank_can_sample(
+    tmp_path, monkeypatch, opened, number, forwarded
+) -> None:
+    made: list[tuple[Any, ...]] = []
+
+    def sampler(*arguments: Any, **samples: Any) -> Any:
+        return lambda model, step: made.append((*arguments, samples, model, step))
+
+    monkeypatch.setattr(rank, "sampler", sampler)
+    about = {"stage": "finetune", "first_step": 100, "samples": {"fps": 8}}
+    for key, value in {"RANK": number, "MLFLOW_RUN_ID": "r1", "SUGAR_RANK": json.dumps(about)}.items():
         monkeypatch.setenv(key, value)
     assert rank.main(_files(tmp_path)) == 0
     ((stage, enabled, tracker),) = opened
     assert (stage, enabled) == ("finetune", forwarded)
-    assert tracker.seen == [({"loss": 0.5}, 3)]
+    assert tracker.seen == [({"loss": 0.5}, 103)]
+    assert made == [(Path("r"), "a", tracker, {"fps": 8}, "model", 104)]
     assert json.loads((tmp_path / "events.jsonl").read_text()) == {"metrics": {"loss": 0.5}, "step": 3}
 
 
@@ -66,7 +82,7 @@ def test_without_a_run_the_events_alone_are_written(tmp_path, monkeypatch, opene
 
 @pytest.mark.parametrize("number, spoken", [("0", []), ("1", ["refused"]), ("1", [])])
 def test_rank_0_says_why_they_end_or_another_in_its_place(tmp_path, monkeypatch, number, spoken) -> None:
-    def refuse(job: TrainingJob, log: Any) -> None:
+    def refuse(job: TrainingJob, log: Any, sample: Any) -> None:
         raise InputError("latents: no such file")
 
     files = _files(tmp_path)

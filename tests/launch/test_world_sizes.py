@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -40,10 +41,25 @@ Told = dict[int, dict[str, float]]
 Run = Callable[[TrainingJob], tuple[dict[str, float], Told]]
 
 
+def _main(arguments: list[str]) -> int:
+    """A rank that also samples: a forward pass, its sum in a file of its own beside the events."""
+
+    def sample(model: Any, step: int) -> None:
+        inputs = [
+            torch.ones(1, *shape, dtype=model.dtype) for shape in ((3, 4, 4, 4), (6, 16), (3, 16), (3, 16))
+        ]
+        latents, text, dino, clip = inputs
+        out = model(latents, text, torch.zeros(1, dtype=torch.long), dino, clip, return_dict=False)[0]
+        file = Path(arguments[1]).with_name(f"sample-{step}-{os.environ['RANK']}")
+        file.write_text(repr(float(out.float().sum())))
+
+    return worker.main(arguments, None, sample)
+
+
 @pytest.fixture
 def run(monkeypatch) -> Run:
     """job -> the figures and the numbers that a forked group of its size tells."""
-    start = partial(_FORKED.ForkedRanks, mains={"sugar.launch.worker": worker.main})
+    start = partial(_FORKED.ForkedRanks, mains={"sugar.launch.worker": _main})
     _GROUPS.Ranks(monkeypatch, start, script="")
     _import_deepspeed(torch.device("cpu"))
 
@@ -75,6 +91,18 @@ def test_four_ranks_and_two_equal_one(make_job, run, zero_stage) -> None:
                 "norm_k.bias"
             ):  # whose gradient is rounding noise (tests/launch/test_local.py)
                 torch.testing.assert_close(tensor, weights[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("zero_stage, sampled_by", [(1, ["0"]), (3, ["0", "1"])])
+def test_ranks_sample_while_they_train_and_do_not_hang(make_job, run, zero_stage, sampled_by) -> None:
+    """As on a cluster: rank 0 alone, and all ranks where a forward pass needs them all."""
+    job = make_job(num_processes=2, micro_batch=1, zero_stage=zero_stage, sample_every=3)
+    run(job)
+    for step in (3, 6):
+        files = sorted(Path(job.checkpoints).glob(f"sample-{step}-*"))
+        assert [file.name.split("-")[-1] for file in files] == sampled_by
+        assert len({file.read_text() for file in files}) == 1
 
 
 def _broken(folder: Path, bad: tuple[int, ...]) -> str:
