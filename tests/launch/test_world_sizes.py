@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -17,6 +21,7 @@ from sugar.data.latents import LatentCache
 from sugar.data.sampling import batch_indices
 from sugar.launch import worker
 from sugar.launch.local import _Group
+from sugar.launch.train_job import Cluster, train_job
 from sugar.training.checkpoint import CheckpointStore, check_files, read_weights
 from sugar.training.engine import _import_deepspeed
 from sugar.training.job import TrainingJob
@@ -103,6 +108,42 @@ def test_ranks_sample_while_they_train_and_do_not_hang(make_job, run, zero_stage
         files = sorted(Path(job.checkpoints).glob(f"sample-{step}-*"))
         assert [file.name.split("-")[-1] for file in files] == sampled_by
         assert len({file.read_text() for file in files}) == 1
+
+
+@pytest.mark.slow
+def test_two_nodes_equal_one(make_job, run, tmp_path) -> None:
+    """The command of a TrainJob, twice, in the variables that the runtime `torch-distributed` sets."""
+    changes = {"num_processes": 2, "micro_batch": 1, "zero_stage": 2, "log_every": 1}
+    whole, job = make_job("whole", **changes), make_job("nodes", **changes)
+    run(whole)
+    files = [tmp_path / "job.json", tmp_path / "events.jsonl"]
+    files[0].write_text(job.to_json())
+    files[1].touch()
+    cluster = Cluster(image="i", volume_claim="v", mount_path=str(tmp_path), num_nodes=2)
+    on_volume = replace(job, real_latents=str(tmp_path / "r"), synthetic_latents=str(tmp_path / "s"))
+    body = train_job(on_volume, cluster, ("-m", "sugar.launch.worker", *map(str, files)), {})
+    trainer = body["spec"]["trainer"]
+    program, *arguments = trainer["command"]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+    pet = {"NNODES": str(trainer["numNodes"]), "NPROC_PER_NODE": str(trainer["numProcPerNode"])}
+    pet |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    assert program == "torchrun"
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *arguments],
+            env={**os.environ, **{f"PET_{k}": v for k, v in pet.items()}, "PET_NODE_RANK": str(node)}
+            | {"OMP_NUM_THREADS": "1"},
+        )
+        for node in range(2)
+    ]
+    assert [node.wait() for node in nodes] == [0, 0]
+    events = [json.loads(line) for line in files[1].read_text().splitlines()]
+    assert sorted({event["step"] for event in events}) == [1, 2, 3, 4, 5, 6]
+    for name in ("transformer", "transformer_raw"):
+        left, right = (dict(read_weights(Path(j.output) / name)) for j in (whole, job))
+        assert left.keys() == right.keys()
+        assert all(torch.equal(left[key], right[key]) for key in left)
 
 
 def _broken(folder: Path, bad: tuple[int, ...]) -> str:

@@ -312,6 +312,15 @@ def test_history_and_held_out_tables(make_job) -> None:
     assert {"loss_image_dropped", "loss_text_dropped"} <= set(held_out[0])
 
 
+def test_activation_checkpointing_computes_the_same(make_job) -> None:
+    jobs = make_job("plain"), make_job("checkpointing", gradient_checkpointing=True)
+    for job in jobs:
+        train(job)
+    expected = dict(read_weights(Path(jobs[0].output) / "transformer_raw"))
+    for name, tensor in read_weights(Path(jobs[1].output) / "transformer_raw"):
+        torch.testing.assert_close(tensor, expected[name], atol=1e-6, rtol=1e-5, msg=name)
+
+
 @pytest.mark.parametrize("design, image_counts", [("a", False), ("e", True)])
 def test_a_held_out_loss_is_told_with_and_without_each_condition(make_job, design, image_counts) -> None:
     """The same samples and noise: only what the video can read makes a difference."""
