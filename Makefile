@@ -69,6 +69,10 @@ check: $(STAMP)  ## lint, format, types, import directions
 ui: $(STAMP)  ## MLflow on http://127.0.0.1:5000: every number, video and checkpoint
 	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
+.PHONY: studio
+studio: $(STAMP)  ## make videos with the trained model on a web page: http://127.0.0.1:8765
+	@sugar studio
+
 .PHONY: pipeline
 pipeline: $(STAMP)  ## compile pipelines/sugar_tsf.yaml and pipelines/shards.yaml again
 	python -m pipelines.sugar_tsf

@@ -137,6 +137,13 @@ def _seed(text: str) -> int:
     return value
 
 
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value < 65536:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, got {text}")
+    return value
+
+
 def _add_generate(verbs: argparse._SubParsersAction[_Parser]) -> None:
     examples = [
         "sugar generate --model models/stage2 --image dog.jpg --noun dog \\",
@@ -209,6 +216,21 @@ def _add_plan(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("--json", action="store_true", help="for programs")
 
 
+def _add_studio(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    examples = ["sugar studio", "sugar studio --model models/stage2 --port 9000"]
+    summary = "web page on this machine to make videos with a trained model"
+    parser = _add_verb(verbs, "studio", summary, examples, _run_studio)
+    parser.add_argument(
+        "--model", metavar="DIR", type=Path, help="a trained SugarPipeline folder; default: paths.stage2"
+    )
+    parser.add_argument(
+        "--port", metavar="N", type=_port, default=8765, help="default: 8765; 0: any that is free"
+    )
+    parser.add_argument(
+        "--host", metavar="NAME", default="127.0.0.1", help="default: 127.0.0.1; 0.0.0.0 lets others in"
+    )
+
+
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog=PROG,
@@ -274,8 +296,7 @@ def _build_parser() -> argparse.ArgumentParser:
     )
     _add_ablation(results, "results")
     _add_plan(verbs)
-    summary = "web page to generate videos with a trained model (not in this version)"
-    _add_verb(verbs, "studio", summary, ["sugar studio"], _run_missing)
+    _add_studio(verbs)
     return parser
 
 
@@ -389,8 +410,16 @@ def _run_plan(args: argparse.Namespace) -> None:
     print(json.dumps(planned, indent=1) if args.json else plan_text(planned))
 
 
-def _run_missing(args: argparse.Namespace) -> None:
-    raise InputError(f"{args.verb} is not available in this version")
+def _run_studio(args: argparse.Namespace) -> None:
+    params = _params(args)
+    from sugar.studio import open_studio
+
+    with open_studio(params, args.model or params.path("stage2"), args.host, args.port) as server:
+        print(f"studio: http://{args.host}:{server.server_port} (Ctrl-C ends it)", flush=True)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("studio: ended")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,8 +1,9 @@
-"""`sugar generate`: one picture and one sentence in, one mp4 out."""
+"""One picture and one sentence in, one mp4 out: what `sugar generate` and `sugar studio` do."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,7 @@ def generate_file(
     out: Path,
     identity: Path | None = None,
     lora: str | None = None,
-    image_scale: float | None = None,
-    text_scale: float | None = None,
-    negative_prompt: str | None = None,
-    num_steps: int | None = None,
-    drop_dino_until: float | None = None,
-    seed: int = 0,
+    **settings: Any,
 ) -> None:
     """Write a video of the subject of `image`, of the size that the model was trained for.
 
@@ -40,30 +36,90 @@ def generate_file(
         image: picture of the subject; one with transparent parts counts as a cut-out.
         identity: a cut-out with alpha, used in place of segmenting `image`.
         lora: folder or hub id of LoRA weights for the model.
+        settings: of `make_video`.
 
     Raises:
         InputError: a missing or unreadable file, no subject in the picture, an empty text.
     """
-    from PIL import Image
-
     from sugar.data.atomic import write_bytes_atomic
-    from sugar.data.video_io import encode_mp4
-    from sugar.stages.model_folder import load_pipeline
 
     if out.suffix.lower() != ".mp4":
         raise InputError(f"--out must end in .mp4, got {out}")
     if not out.absolute().parent.is_dir():
         raise InputError(f"--out: the folder {out.absolute().parent} does not exist")
-    photo = _load("--image", image, params.source.max_pixels)
-    cut_out = None if identity is None else _load("--identity", identity, params.source.max_pixels)
-    if cut_out is None and photo.shape[2] == 4 and (photo[..., 3] < 128).any():
-        logger.info("%s has transparent parts: it is taken as a cut-out", image)
-        cut_out = photo
-    if cut_out is None:
-        cut_out = _find_subject(params, image, photo[..., :3], noun)
+    cut_out = read_subject(params, image, noun, identity)
+    pipeline = open_model(params, model, lora)
+    write_bytes_atomic(out, make_video(params, pipeline, cut_out, noun=noun, prompt=prompt, **settings))
+
+
+def open_model(params: Params, model: Path, lora: str | None = None) -> Any:
+    """The pipeline of a folder, with LoRA weights where they are given.
+
+    Raises:
+        InputError: no such folder, not a `SugarPipeline`, LoRA weights that do not fit.
+    """
+    from sugar.stages.model_folder import load_pipeline
+
     pipeline = load_pipeline(model, params.networks.device, params.sampling.precision)
     if lora is not None:
-        _load_lora(pipeline, lora)
+        try:
+            pipeline.load_lora_weights(lora)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise InputError(f"--lora {lora}: {str(error).splitlines()[0]}") from error
+    return pipeline
+
+
+def read_subject(params: Params, image: Path | bytes, noun: str, identity: Path | None = None) -> np.ndarray:
+    """The cut-out of the subject, uint8 `[H, W, 4]`: `identity`, a transparent `image`, or what is found.
+
+    No model is loaded for it: a picture without a subject fails at once.
+
+    Raises:
+        InputError: a missing or unreadable file, no noun, no subject in the picture.
+    """
+    photo = _load("--image", image, params.source.max_pixels)
+    if identity is not None:
+        return _load("--identity", identity, params.source.max_pixels, keep_alpha=True)
+    if photo.shape[2] == 4 and (photo[..., 3] < 128).any():
+        logger.info("the picture has transparent parts: it is taken as a cut-out")
+        return photo
+    return _find_subject(params, image, photo[..., :3], noun)
+
+
+def make_video(
+    params: Params,
+    pipeline: Any,
+    cut_out: np.ndarray,
+    *,
+    noun: str,
+    prompt: str,
+    image_scale: float | None = None,
+    text_scale: float | None = None,
+    negative_prompt: str | None = None,
+    num_steps: int | None = None,
+    drop_dino_until: float | None = None,
+    seed: int = 0,
+    on_step: Callable[[int], None] | None = None,
+) -> bytes:
+    """The mp4 of a subject's cut-out and a sentence.
+
+    Args:
+        params: `sampling` gives what is None.
+        pipeline: a `SugarPipeline`.
+        on_step: called with the number of sampling steps done.
+
+    Raises:
+        InputError: an empty or overlong prompt.
+    """
+    from PIL import Image
+
+    from sugar.data.video_io import encode_mp4
+
+    def step_end(_: Any, step: int, __: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if on_step is not None:
+            on_step(step + 1)
+        return tensors
+
     sampling = params.sampling
     frames = pipeline(
         identity=Image.fromarray(cut_out),
@@ -83,43 +139,36 @@ def generate_file(
         scheduler=sampling.scheduler,
         seed=seed,
         output_type="uint8",
+        callback_on_step_end=step_end,
     ).frames
-    write_bytes_atomic(out, encode_mp4(np.asarray(frames[0]), params.video.fps))
+    return encode_mp4(np.asarray(frames[0]), params.video.fps)
 
 
-def _load_lora(pipeline: Any, source: str) -> None:
-    try:
-        pipeline.load_lora_weights(source)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(f"--lora {source}: {str(error).splitlines()[0]}") from error
-
-
-def _load(option: str, file: Path, max_pixels: int) -> np.ndarray:
+def _load(option: str, source: Path | bytes, max_pixels: int, keep_alpha: bool = False) -> np.ndarray:
     from sugar.data.image_io import BadMedia, load_image
 
     try:
-        return load_image(
-            file, max_pixels=max_pixels, min_side_px=MIN_SIDE_PX, keep_alpha=option == "--identity"
-        )
+        return load_image(source, max_pixels=max_pixels, min_side_px=MIN_SIDE_PX, keep_alpha=keep_alpha)
     except (BadMedia, InputError) as error:
-        raise InputError(f"{option}: {error}") from error
+        raise InputError(str(error) if isinstance(source, bytes) else f"{option}: {error}") from error
 
 
-def _find_subject(params: Params, file: Path, photo: np.ndarray, noun: str) -> np.ndarray:
-    """The cut-out of the photo's subject, before the model is loaded: a picture without one fails at once."""
+def _find_subject(params: Params, source: Path | bytes, photo: np.ndarray, noun: str) -> np.ndarray:
     from sugar.encoders.segmentation import NoSubject, cut_out
     from sugar.pipeline import MIN_SUBJECT_SHARE
     from sugar.stages.scoring import cutter
 
     if not noun.strip():
-        raise InputError("--noun must name the subject of the picture, got an empty text")
+        named = "noun" if isinstance(source, bytes) else "--noun"
+        raise InputError(f"{named} must name the subject of the picture, got an empty text")
     try:
         mask = cutter(params)()(photo, noun).mask
         if (share := float((mask > 127).mean())) < MIN_SUBJECT_SHARE:
             raise NoSubject(f"the subject must cover {MIN_SUBJECT_SHARE} of the picture, got {share:.4f}")
     except NoSubject as error:
         advice = f"crop it so that the {noun} fills most of it, or pass a cut-out with transparency"
-        raise InputError(
-            f"--image {file}: no {noun} found: {error}; {advice} (--identity CUT.png)"
-        ) from error
+        where, how = (
+            ("", "") if isinstance(source, bytes) else (f"--image {source}: ", " (--identity CUT.png)")
+        )
+        raise InputError(f"{where}no {noun} found: {error}; {advice}{how}") from error
     return cut_out(photo, mask)

@@ -6,7 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,6 +29,31 @@ def tiny_networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_networks import make_tiny_networks
 
     return make_tiny_networks(tmp_path_factory.mktemp("networks"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_networks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `SugarPipeline` folder of tiny networks."""
+    from sugar.model.transformer import SugarTransformer3DModel
+    from sugar.stages.model_folder import export_pipeline
+
+    folder = tmp_path_factory.mktemp("model")
+    transformer = SugarTransformer3DModel.from_cogvideox(tiny_networks / "base", dino_dim=16, clip_dim=16)
+    transformer.save_pretrained(folder / "transformer")
+    base, dino, clip = (str(tiny_networks / name) for name in ("base", "dino", "clip"))
+    export_pipeline(folder, base, dino, clip)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A red disc on green."""
+    y, x = np.mgrid[:96, :96]
+    disc = (y - 48) ** 2 + (x - 48) ** 2 < 24**2
+    pixels = np.where(disc[..., None], [220, 30, 30], [30, 160, 60]).astype(np.uint8)
+    file = tmp_path_factory.mktemp("photo") / "ball.png"
+    Image.fromarray(pixels).save(file)
+    return file
 
 
 @pytest.fixture(scope="session")

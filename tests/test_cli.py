@@ -67,7 +67,6 @@ def test_help_has_the_common_options_and_an_example(verb: str, capsys: pytest.Ca
         ([*GENERATE, "--drop-dino-until", "2"], "argument --drop-dino-until: must be between 0 and 1"),
         (["submit", "x.py", "--local", "--dry-run"], "not allowed with argument"),
         (["plan", "--gpus", "0"], "argument --gpus: must be a whole number >= 1, got 0"),
-        (["studio"], "studio is not available in this version"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(

@@ -12,36 +12,11 @@ from sugar import cli
 from sugar.data.video_io import decode_video
 
 
-@pytest.fixture(scope="module")
-def model(tiny_networks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from sugar.model.transformer import SugarTransformer3DModel
-    from sugar.stages.model_folder import export_pipeline
-
-    folder = tmp_path_factory.mktemp("model")
-    transformer = SugarTransformer3DModel.from_cogvideox(tiny_networks / "base", dino_dim=16, clip_dim=16)
-    transformer.save_pretrained(folder / "transformer")
-    export_pipeline(
-        folder, str(tiny_networks / "base"), str(tiny_networks / "dino"), str(tiny_networks / "clip")
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A red disc on green."""
-    y, x = np.mgrid[:96, :96]
-    disc = (y - 48) ** 2 + (x - 48) ** 2 < 24**2
-    pixels = np.where(disc[..., None], [220, 30, 30], [30, 160, 60]).astype(np.uint8)
-    file = tmp_path_factory.mktemp("photo") / "ball.png"
-    Image.fromarray(pixels).save(file)
-    return file
-
-
 @pytest.fixture
-def command(model: Path, photo: Path, tmp_path: Path, project_root: Path, monkeypatch) -> dict[str, str]:
+def command(tiny_model: Path, photo: Path, tmp_path: Path, project_root: Path, monkeypatch) -> dict[str, str]:
     monkeypatch.chdir(project_root)
     return {
-        "--model": str(model),
+        "--model": str(tiny_model),
         "--image": str(photo),
         "--noun": "ball",
         "--prompt": "a gold ball spinning",
