@@ -8,6 +8,7 @@ Nothing heavy is imported before a verb works, so that `--help` and errors are i
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -422,6 +423,12 @@ def _run_studio(args: argparse.Namespace) -> None:
             print("studio: ended")
 
 
+def _says_all(error: Exception) -> bool:
+    """Whether the message alone will do: a gate that fails, a tracking store that is away, a full disk."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or getattr(error, "expected", False)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 2 bad input, 1 failure, 75 again, 130 interrupted."""
     parser = _build_parser()
@@ -436,7 +443,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    for name in ("httpx", "httpcore", "alembic", "mlflow", "urllib3", "great_expectations", "numexpr"):
+    for name in (
+        "httpx",
+        "httpcore",
+        "alembic",
+        "mlflow",
+        "urllib3",
+        "great_expectations",
+        "numexpr",
+        "matplotlib",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         return args.run(args) or 0
@@ -450,7 +466,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROG} {args.verb}: interrupted; what is complete is kept", file=sys.stderr)
         return 130
     except Exception as error:  # noqa: BLE001 (the last line of defence: told, with exit code 1)
-        if not getattr(error, "expected", False):
+        if not _says_all(error):
             traceback.print_exc()
         print(f"{PROG} {args.verb}: failed: {type(error).__name__}: {error}", file=sys.stderr)
         return 1

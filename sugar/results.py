@@ -7,13 +7,17 @@ from pathlib import Path
 
 from sugar.config import InputError, Params, ablated
 from sugar.stages.stage import metrics_file, read_figures
+from sugar.tracking import absolute_uri
 
+COUNTS = frozenset(
+    "subjects triplets failures real_samples synthetic_samples steps num_videos num_subjects version".split()
+)
 ORDER = ("source synthesize ingest validate encode pretrain finetune evaluate register").split()
 SHOWN = {
     "source": ("subjects",),
     "synthesize": ("triplets", "acceptance"),
     "ingest": ("triplets", "acceptance"),
-    "validate": ("checks", "failures"),
+    "validate": ("failures",),
     "encode": ("real_samples", "synthetic_samples"),
     "pretrain": ("steps", "loss", "held_out_loss"),
     "finetune": ("steps", "loss", "held_out_loss"),
@@ -48,7 +52,7 @@ def results_text(params: Params, ablation: str | None = None) -> str:
 def _stage_table(figures: Mapping[str, Mapping[str, float]]) -> str:
     lines = [f"{'stage':<12}{'seconds':>9}  figures"]
     for stage, values in figures.items():
-        shown = ", ".join(f"{name} {_number(values[name])}" for name in SHOWN[stage] if name in values)
+        shown = ", ".join(f"{name} {_figure(name, values[name])}" for name in SHOWN[stage] if name in values)
         lines.append(f"{stage:<12}{values['seconds']:>9.1f}  {shown}")
     total = sum(values["seconds"] for values in figures.values())
     return "\n".join([*lines, f"{'together':<12}{total:>9.1f}"])
@@ -66,8 +70,8 @@ def _score_table(values: Mapping[str, float]) -> str:
     lines = [head]
     for name, value in scores.items():
         more = [values.get(f"compare/{other}/{name}") for other in others]
-        cells = "".join(f"{'' if cell is None else _number(cell):>12}" for cell in more)
-        lines.append(f"{name:<{width}}{_number(value):>9}{cells}")
+        cells = "".join(f"{'' if cell is None else f'{cell:.3f}':>12}" for cell in more)
+        lines.append(f"{name:<{width}}{value:>9.3f}{cells}")
     return "\n".join(lines)
 
 
@@ -85,14 +89,23 @@ def _places(params: Params, ablation: str | None) -> str:
         "data gate": params.path("gate") / "index.html",
     }
     lines = [f"{name:<12}{_short(path)}" for name, path in places.items() if path.exists()]
-    if params.tracking.enabled and params.tracking.uri.startswith("sqlite:///"):
-        lines.append(f"{'MLflow':<12}make ui, then http://127.0.0.1:5000")
+    if params.tracking.enabled:
+        lines.append(f"{'MLflow':<12}{_how_to_open(params)}")
     return "\n".join(lines)
+
+
+def _how_to_open(params: Params) -> str:
+    uri = absolute_uri(params.tracking.uri, params.root)
+    if not uri.startswith("sqlite:"):
+        return uri
+    if uri == absolute_uri("sqlite:///mlflow.db", params.folder):
+        return "make ui, then http://127.0.0.1:5000"
+    return f"mlflow ui --backend-store-uri {uri}, then http://127.0.0.1:5000"
 
 
 def _short(path: Path) -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def _number(value: float) -> str:
-    return f"{value:.0f}" if float(value).is_integer() and abs(value) >= 2 else f"{value:.3f}"
+def _figure(name: str, value: float) -> str:
+    return f"{value:.0f}" if name in COUNTS else f"{value:.3f}"

@@ -104,6 +104,8 @@ def test_the_report_is_one_file_with_videos_and_the_papers_table(chain):
 def test_the_tracker_has_a_run_a_stage_with_datasets_samples_and_the_model(chain):
     from mlflow import MlflowClient
 
+    from sugar.tracking import revision_tags
+
     params, _ = chain
     client = MlflowClient(tracking_uri=params.tracking_uri, registry_uri=params.tracking_uri)
     experiment = client.get_experiment_by_name("sugar")
@@ -111,11 +113,22 @@ def test_the_tracker_has_a_run_a_stage_with_datasets_samples_and_the_model(chain
     runs = {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
     assert set(runs) == set(STAGES)
     assert all(run.info.status == "FINISHED" for run in runs.values())
-    assert {d.dataset.name for d in runs["finetune"].inputs.dataset_inputs} == {
-        "latents_real", "latents_synthetic",
-    }  # fmt: skip
+    datasets = {
+        name: {d.dataset.name: d.dataset.digest for d in run.inputs.dataset_inputs}
+        for name, run in runs.items()
+    }
+    assert set(datasets["finetune"]) == {"latents_real", "latents_synthetic"}
+    for name, read in (
+        ("synthesize", {"synthetic"}),
+        ("ingest", {"real"}),
+        ("validate", {"real", "synthetic"}),
+    ):
+        assert set(datasets[name]) == read
+        assert datasets[name].items() <= datasets["encode"].items()
+    commits = {run.data.tags["mlflow.source.git.commit"] for run in runs.values()}
+    assert commits == {revision_tags(params.folder)["mlflow.source.git.commit"]}
     history = client.get_metric_history(runs["pretrain"].info.run_id, "pretrain/loss")
-    assert [point.step for point in history][:4] == [1, 2, 3, 4]
+    assert [point.step for point in history] == [1, 2, 3, 4, 4]  # the last: the figure of the stage
     samples = client.list_artifacts(runs["pretrain"].info.run_id, "pretrain/samples")
     assert {Path(item.path).suffix for item in samples} == {".mp4", ".png"}
     told = {name.removeprefix("finetune/") for name in runs["finetune"].data.metrics}
@@ -194,6 +207,9 @@ def test_an_ablation_is_trained_alike_and_stands_beside_the_default_model(chain)
     assert "finetune design_a" in page and 'href="../../gate/index.html"' in page
     (head,) = [line for line in results_text(params, "design_a").splitlines() if line.startswith("score.")]
     assert head.split()[1:] == ["stage2", "design_a", "stage1", "text_only"]
+    text = results_text(params)
+    assert "failures 0\n" in text and "version 1\n" in text and "make ui" not in text
+    assert f"mlflow ui --backend-store-uri {params.tracking_uri}" in text
     client = MlflowClient(tracking_uri=params.tracking_uri)
     (run,) = client.search_runs(
         [client.get_experiment_by_name("sugar").experiment_id],  # pyright: ignore[reportOptionalMemberAccess]

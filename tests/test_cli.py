@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_a_failure_while_working_is_exit_code_1_with_a_last_line(monkeypatch, ca
     assert code == 1
     assert err.splitlines()[-1] == "sugar source: failed: RuntimeError: the disk is on fire"
     assert "Traceback" in err
+
+
+def test_a_full_disk_is_one_line_without_a_traceback(monkeypatch, capsys, project_root: Path):
+    def fill(args):
+        raise OSError(errno.ENOSPC, "No space left on device", "shard-000001.tar")
+
+    monkeypatch.chdir(project_root)
+    monkeypatch.setattr(cli, "_run_stage", fill)
+    code, _, err = run(["source"], capsys)
+    assert (code, err.count("\n")) == (1, 1)
+    assert "No space left on device: 'shard-000001.tar'" in err
 
 
 def test_an_interrupt_says_so(monkeypatch, capsys):

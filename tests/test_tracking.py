@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sugar.config import InputError
-from sugar.tracking import NullTracker, absolute_uri, flatten, revision_tags, start_run
+from sugar.tracking import NullTracker, StoreUnavailable, absolute_uri, flatten, revision_tags, start_run
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,8 @@ def test_relative_sqlite_files_lie_under_the_root(tmp_path):
 def test_revision_names_the_commit_and_whether_it_was_edited(tmp_path, monkeypatch):
     monkeypatch.setenv("SUGAR_GIT_REVISION", "baked-into-the-image")
     assert revision_tags(tmp_path)["mlflow.source.git.commit"] == "baked-into-the-image"
+    monkeypatch.setenv("SUGAR_GIT_REVISION", "")  # an image that was built without one
+    assert revision_tags(tmp_path)["mlflow.source.git.commit"] == "unknown"
     git = ["git", "-c", "user.name=x", "-c", "user.email=x@x", "-C", str(tmp_path)]
     (tmp_path / "file").write_text("one")
     for arguments in (["init", "-q"], ["add", "file"], ["commit", "-q", "-m", "first"]):
@@ -229,3 +231,20 @@ def test_a_deleted_experiment_is_an_error_that_names_its_key(store):
         start_run("source", {}, experiment="gone", root=store),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "uri, why",
+    [
+        ("http://someone:secret@127.0.0.1:1", "cannot be reached (Connection refused)"),
+        ("sqlite:///text.db", "file is not a database"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_one_line_within_seconds(uri, why, tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    (tmp_path / "text.db").write_text("not a database, but longer than the header of one" * 10)
+    with pytest.raises(StoreUnavailable) as caught, start_run("source", {}, uri=uri, root=tmp_path):
+        pass
+    message = str(caught.value)
+    assert message.startswith("tracking.uri ") and why in message
+    assert "\n" not in message and "secret" not in message

@@ -7,6 +7,7 @@ the accepted, and, where there is an earlier version, the drift from it.
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -99,6 +100,8 @@ def run_gate(
     import great_expectations.expectations as gxe
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
+    # This module sets its own level, and tells of a temporary folder that nobody needs to know.
+    logging.getLogger(ProgressBarsConfig.__module__).setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas(f"{bounds.source} triplets")

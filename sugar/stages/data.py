@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sugar.config import Params
@@ -19,6 +20,17 @@ FILTER_NETWORKS = (
     "networks.aesthetic",
     "networks.device",
 )
+
+
+def _note_dataset(tracker: Tracker, name: str, folder: Path, context: str) -> None:
+    """Link a dataset of triplets to the tracked run, by the digest of all that its manifest says."""
+    from sugar.data.manifest import accepted_rows, dataset_digest, read_manifest
+
+    if tracker.run_id is None:  # a digest of millions of rows takes seconds
+        return
+    table = read_manifest(folder)
+    profile = {"rows": table.num_rows, "accepted": accepted_rows(table).num_rows}
+    tracker.log_dataset(name, dataset_digest(folder), context, str(folder), profile)
 
 
 SOURCE_NETWORKS = ("networks.clip", "networks.dino", "networks.device")
@@ -57,6 +69,7 @@ def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) 
         num_workers=settings.num_workers,
     )
     tracker.log_artifacts(outputs["synthetic"] / "report")
+    _note_dataset(tracker, "synthetic", outputs["synthetic"], "made")
     return figures
 
 
@@ -113,6 +126,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         num_workers=settings.num_workers,
     )
     tracker.log_artifacts(outputs["real"] / "report")
+    _note_dataset(tracker, "real", outputs["real"], "made")
     return figures
 
 
@@ -142,6 +156,8 @@ def validate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
             max_drift=settings.max_drift,
         ),
     }
+    for name, folder in inputs.items():
+        _note_dataset(tracker, name, folder, "checked")
     results = check_datasets(inputs, bounds, outputs["gate"], settings.baseline)
     tracker.log_artifacts(outputs["gate"])
     failures = [f"{name}: {failure}" for name, result in results.items() for failure in result.failures]
@@ -189,4 +205,5 @@ def encode(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
             num_stills=settings.stills if name == "synthetic" else 0,
         )
         figures |= {f"{name}_{key}": value for key, value in counts.items()}
+        _note_dataset(tracker, name, folder, "encoded")
     return figures

@@ -72,12 +72,25 @@ def require_passed(gate: Path, datasets: Mapping[str, Path]) -> None:
             raise InputError(f"{folder} has changed since it passed the gate; run validate again")
 
 
+_STYLE = """body { font: 15px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #1d2430;
+       max-width: 860px; margin: 32px auto; padding: 0 24px; }
+h2 { margin: 28px 0 6px; } b { border-radius: 999px; padding: 2px 12px; color: #fff; font-size: 13px; }
+.passed { background: #1f8f5f; } .failed { background: #c2473d; } a { color: #3866d6; }
+table { border-collapse: collapse; } td { border-bottom: 1px solid #e3e7ee; padding: 3px 24px 3px 0; }"""
+
+
 def _page(results: Mapping[str, GateResult]) -> str:
-    parts = ["<!doctype html><meta charset='utf-8'><title>Data gate</title><h1>Data gate</h1>"]
+    parts = ["<!doctype html><html lang='en'><meta charset='utf-8'><title>Data gate</title>"]
+    parts += [f"<style>{_STYLE}</style>", "<h1>Data gate</h1>"]
     for name, result in results.items():
-        verdict = "passed" if result.success else f"{len(result.failures)} failures"
-        parts.append(f"<h2><a href='{name}/index.html'>{name}</a>: {verdict}</h2><ul>")
+        kind = "passed" if result.success else "failed"
+        verdict = kind if result.success else f"{len(result.failures)} failures"
+        parts.append(f"<h2>{name} <b class='{kind}'>{verdict}</b></h2><ul>")
         parts += [f"<li>{html.escape(failure)}</li>" for failure in result.failures]
-        facts = ", ".join(f"{key} {value:g}" for key, value in result.statistics.items())
-        parts.append(f"</ul><p>{facts}</p>")
+        facts = "".join(
+            f"<tr><td>{key.replace('_', ' ')}</td><td>{value:.4g}</td></tr>"
+            for key, value in result.statistics.items()
+        )
+        link = f"<p><a href='{name}/index.html'>every expectation: Data Docs</a></p>"
+        parts.append(f"</ul><table>{facts}</table>{link}")
     return "\n".join(parts)

@@ -52,7 +52,8 @@ def train_phases(
     cluster: Mapping[str, Any] | None,
     tracker: Tracker,
 ) -> dict[str, float]:
-    """Train, log, and leave a `SugarPipeline` with its histories in `output`; returns the last figures.
+    """Train, log, and leave a `SugarPipeline` with its histories in `output`; returns the last figures, and
+    as `steps` those of all phases.
 
     Each phase starts from the EMA weights that the one before left (in `output/phases/NAME`), after their
     frozen tensors were compared with its manifest. A phase that is complete is not run again.
@@ -87,7 +88,7 @@ def train_phases(
     _remove_phases(output / PHASES, but=before)
     tracker.log_model_folder(output / "transformer", name)
     shutil.rmtree(checkpoints / name, ignore_errors=True)
-    return figures
+    return {**figures, "steps": done + figures["steps"]}
 
 
 def _remove_phases(folder: Path, but: Sequence[Phase]) -> None:

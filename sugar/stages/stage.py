@@ -92,6 +92,7 @@ class Stage:
                     experiment=tracking.experiment,
                     enabled=tracking.enabled,
                     root=params.root,
+                    checkout=params.folder,
                     run_name=self.name if ablation is None else f"{self.name} {ablation}",
                     tags=None if ablation is None else {"sugar.ablation": ablation},
                 )
@@ -99,7 +100,7 @@ class Stage:
             with shards_by(cluster_driver(self, params, inputs, outputs)):
                 figures = self.body(seen, inputs, outputs, tracker)
             figures = {**figures, "seconds": round(time.monotonic() - start, 1)}
-            tracker.log_metrics(figures)
+            tracker.log_metrics(figures, int(figures.get("steps", 0)))  # of a training: after its last step
             if METRICS in outputs:
                 write_json_atomic(outputs[METRICS], figures)
         return figures

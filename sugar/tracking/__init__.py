@@ -14,12 +14,13 @@ latest when the run is closed; the log says when that fails. A model that is log
 
 from sugar.tracking.mlflow_tracker import MlflowTracker
 from sugar.tracking.run import revision_tags, start_run
-from sugar.tracking.store import absolute_uri
+from sugar.tracking.store import StoreUnavailable, absolute_uri
 from sugar.tracking.tracker import NullTracker, Tracker, flatten
 
 __all__ = [
     "MlflowTracker",
     "NullTracker",
+    "StoreUnavailable",
     "Tracker",
     "absolute_uri",
     "flatten",

@@ -12,7 +12,7 @@ from typing import Any
 
 from sugar.config import InputError
 from sugar.tracking.mlflow_tracker import MlflowTracker
-from sugar.tracking.store import absolute_uri, artifact_location, experiment_id, first_user
+from sugar.tracking.store import absolute_uri, artifact_location, experiment_id, first_user, opening
 from sugar.tracking.tracker import NullTracker, Tracker
 
 
@@ -26,6 +26,7 @@ def start_run(
     experiment: str = "sugar",
     enabled: bool = True,
     root: Path | str = ".",
+    checkout: Path | str | None = None,
     run_name: str = "",
     tags: Mapping[str, Any] | None = None,
 ) -> Iterator[Tracker]:
@@ -42,12 +43,14 @@ def start_run(
         artifacts: folder for artifacts, under `root`; None or a server URI leaves it to the server.
         experiment: name of the experiment, created where it is missing.
         enabled: False gives a `NullTracker`.
-        root: folder that relative paths start from; also the checkout whose git revision is noted.
+        root: folder that relative paths start from.
+        checkout: folder of the code, whose git revision is noted; None: `root`.
         run_name: of a run that is created; empty: the stage's name.
         tags: further tags of the run.
 
     Raises:
         InputError: the experiment was deleted in MLflow, or the adopted run does not exist.
+        StoreUnavailable: the store cannot be reached or opened.
     """
     if not enabled:
         yield NullTracker()
@@ -57,7 +60,7 @@ def start_run(
     )
     status = "FAILED"
     try:
-        tracker.set_tags({"sugar.stage": stage, **revision_tags(Path(root)), **(tags or {})})
+        tracker.set_tags({"sugar.stage": stage, **revision_tags(Path(checkout or root)), **(tags or {})})
         tracker.log_params(params)
         yield tracker
         status = "FINISHED"
@@ -82,7 +85,7 @@ def revision_tags(root: Path) -> dict[str, str]:
 
     commit = git("rev-parse", "HEAD")
     if commit is None:
-        return {"mlflow.source.git.commit": os.environ.get("SUGAR_GIT_REVISION", "unknown")}
+        return {"mlflow.source.git.commit": os.environ.get("SUGAR_GIT_REVISION") or "unknown"}
     edited = git("status", "--porcelain", "--untracked-files=no")
     return {"mlflow.source.git.commit": commit, "sugar.git_edited": str(bool(edited)).lower()}
 
@@ -101,7 +104,7 @@ def _open(
     if adopted and os.environ.get("MLFLOW_TRACKING_URI"):
         uri = os.environ["MLFLOW_TRACKING_URI"]
     uri = absolute_uri(uri, root)
-    with first_user(uri):
+    with first_user(uri), opening(uri):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if adopted:
             try:

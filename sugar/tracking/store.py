@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import socket
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from sugar.config import InputError
 
@@ -38,6 +42,53 @@ def first_user(uri: str) -> Iterator[None]:
     with open(file.with_name(file.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+class StoreUnavailable(RuntimeError):
+    """The store cannot be reached or opened: one line says which and why."""
+
+    expected = True
+
+
+@contextlib.contextmanager
+def opening(uri: str) -> Iterator[None]:
+    """What happens within opens a store: a server that is not there is told in seconds, errors are one line.
+
+    Raises:
+        StoreUnavailable: nothing listens there; the file is no database, or of another version; no room.
+    """
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    if uri.startswith("http"):
+        _reach(uri)
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError) as error:
+        # The first line says it; SQL and advice follow.
+        raise StoreUnavailable(f"tracking.uri {_public(uri)}: {str(error).splitlines()[0]}") from error
+
+
+def _reach(uri: str, pauses: tuple[float, ...] = (1.0, 3.0)) -> None:
+    """Three attempts at a connection; MLflow's own client would try for minutes."""
+    parts = urlsplit(uri)
+    host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    if parts.scheme in urllib.request.getproxies() and not urllib.request.proxy_bypass(host):
+        return
+    for pause in (*pauses, None):
+        try:
+            socket.create_connection((host, port), timeout=10).close()
+            return
+        except OSError as error:
+            if pause is None:
+                why = error.strerror or str(error)
+                raise StoreUnavailable(f"tracking.uri {_public(uri)}: cannot be reached ({why})") from error
+            time.sleep(pause)
+
+
+def _public(uri: str) -> str:
+    """The URI without a password."""
+    return urlsplit(uri)._replace(netloc=urlsplit(uri).netloc.rpartition("@")[2]).geturl()
 
 
 def experiment_id(client: MlflowClient, name: str, location: str | None) -> str:
