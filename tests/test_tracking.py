@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import subprocess
 import sys
 import time
@@ -231,6 +232,20 @@ def test_a_deleted_experiment_is_an_error_that_names_its_key(store):
         start_run("source", {}, experiment="gone", root=store),
     ):
         pass
+
+
+def test_a_store_half_made_when_the_disk_was_full_is_made_again(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, hard))  # its tables need some 800 kB
+    try:
+        with pytest.raises(StoreUnavailable, match="disk"), start_run("source", {}, root=tmp_path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with start_run("source", {}, root=tmp_path) as tracker:
+        pass
+    assert client(tmp_path).get_run(tracker.run_id or "").info.status == "FINISHED"
+    assert not list(tmp_path.glob(".mlflow*"))
 
 
 @pytest.mark.parametrize(

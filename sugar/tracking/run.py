@@ -12,7 +12,14 @@ from typing import Any
 
 from sugar.config import InputError
 from sugar.tracking.mlflow_tracker import MlflowTracker
-from sugar.tracking.store import absolute_uri, artifact_location, experiment_id, first_user, opening
+from sugar.tracking.store import (
+    absolute_uri,
+    artifact_location,
+    experiment_id,
+    first_user,
+    make_store,
+    opening,
+)
 from sugar.tracking.tracker import NullTracker, Tracker
 
 
@@ -105,6 +112,7 @@ def _open(
         uri = os.environ["MLFLOW_TRACKING_URI"]
     uri = absolute_uri(uri, root)
     with first_user(uri), opening(uri):
+        make_store(uri)
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         if adopted:
             try:

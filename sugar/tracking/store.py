@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sugar.config import InputError
+from sugar.data.atomic import atomic_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -42,6 +43,24 @@ def first_user(uri: str) -> Iterator[None]:
     with open(file.with_name(file.name + ".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def make_store(uri: str) -> None:
+    """Create the tables of a SQLite store that is not there yet: beside it, then renamed.
+
+    A store that is there is whole: MLflow cannot go on with tables of which only some were made.
+    """
+    if not uri.startswith("sqlite:////"):
+        return
+    file = Path(uri.removeprefix("sqlite:///"))
+    if file.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    for left in file.parent.glob(f".{file.name}.tmp-*"):  # of a killed process, its journal too
+        left.unlink()
+    with atomic_path(file) as fresh:
+        SqlAlchemyStore(f"sqlite:///{fresh}", (file.parent / "mlruns").as_uri()).engine.dispose()
 
 
 class StoreUnavailable(RuntimeError):
@@ -88,7 +107,7 @@ def _reach(uri: str, pauses: tuple[float, ...] = (1.0, 3.0)) -> None:
 
 def _public(uri: str) -> str:
     """The URI without a password."""
-    return urlsplit(uri)._replace(netloc=urlsplit(uri).netloc.rpartition("@")[2]).geturl()
+    return uri.replace(f"//{urlsplit(uri).netloc}", f"//{urlsplit(uri).netloc.rpartition('@')[2]}", 1)
 
 
 def experiment_id(client: MlflowClient, name: str, location: str | None) -> str:
