@@ -67,6 +67,11 @@ def test_help_has_the_common_options_and_an_example(verb: str, capsys: pytest.Ca
         ([*GENERATE, "--image-guidance", "nan"], "argument --image-guidance: must be a number >= 0"),
         ([*GENERATE, "--drop-dino-until", "2"], "argument --drop-dino-until: must be between 0 and 1"),
         (["submit", "x.py", "--local", "--dry-run"], "not allowed with argument"),
+        (["foundation", "--only", "dog"], "--only must name networks of vae, dino"),
+        (
+            ["source", "--set", "paths.root=README.md"],
+            "README.md/data/subjects: cannot be written to (Not a dir",
+        ),
         (["plan", "--gpus", "0"], "argument --gpus: must be a whole number >= 1, got 0"),
     ],
 )

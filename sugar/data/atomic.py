@@ -103,7 +103,8 @@ class StageLock:
     (`.NAME.lock`), so that the folder itself holds data alone. Taking it removes what a killed writer left.
 
     Raises (on entry):
-        InputError: another process holds it; the message says which, where and since when.
+        InputError: another process holds it; the message says which, where and since when. Or the folder cannot
+            be made or written to.
     """
 
     def __init__(self, folder: Path | str, stage: str = "") -> None:
@@ -113,9 +114,12 @@ class StageLock:
         self._file: int | None = None
 
     def __enter__(self) -> StageLock:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        while not self._take():
-            pass
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            while not self._take():
+                pass
+        except (PermissionError, FileNotFoundError, FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"{self.folder}: cannot be written to ({error.strerror})") from error
         remove_temporaries(self.folder)
         return self
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sugar.config import InputError
 from sugar.encoders.preprocess import IMAGENET, OPENAI_CLIP
 
 _BLOCK = re.compile(r"encoder\.layer\.(\d+)\.(.+)\.(weight|bias)$")
@@ -68,7 +69,7 @@ def start_from_dino(model: Any, name: str, folder: Path) -> None:
     from transformers import Dinov2Model
 
     if not (folder / "config.json").exists():
-        raise ValueError(f"{folder}: must exist before {name} is trained; add --only {folder.name}")
+        raise InputError(f"{folder}: must exist before {name} is trained; add --only {folder.name}")
     _load(model.vision_model, clip_vision_weights(Dinov2Model.from_pretrained(folder)), name, folder)
 
 
@@ -83,7 +84,7 @@ def start_from_clip(model: Any, name: str, folder: Path) -> None:
     from transformers import CLIPModel
 
     if not (folder / "config.json").exists():
-        raise ValueError(f"{folder}: must exist before {name} is trained; add --only {folder.name}")
+        raise InputError(f"{folder}: must exist before {name} is trained; add --only {folder.name}")
     clip = CLIPModel.from_pretrained(folder, dtype=torch.float32).state_dict()
     weights = {name.replace("pre_layrnorm", "pre_layernorm"): value for name, value in clip.items()}
     _load(model, weights, name, folder)
@@ -93,5 +94,5 @@ def _load(model: Any, weights: dict[str, torch.Tensor], name: str, folder: Path)
     try:
         left = model.load_state_dict(weights, strict=False)
     except RuntimeError as error:
-        raise ValueError(f"foundation.{name} must have the sizes of {folder}: {error}") from error
+        raise InputError(f"foundation.{name} must have the sizes of {folder}: {error}") from error
     assert not left.unexpected_keys, left.unexpected_keys

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from sugar.config import Params
+from sugar.config import InputError, Params
 from sugar.config.foundation import FoundationDino, FoundationMatching, FoundationVideoText
 from sugar.foundation import base as base_training
 from sugar.foundation import identity, inheritance, matching, pools
@@ -69,13 +69,13 @@ def run_foundation(
     A network whose training was cut off continues; one that is finished is only evaluated and written again.
     "base" needs "vae" trained before (its folder is read from `out`).
 
-    Returns figures by network. Raises ValueError for an unknown name or a picture that is not square.
+    Returns figures by network. Raises InputError for an unknown name or a picture that is not square.
     """
     unknown = sorted(set(only or ()) - set(NETWORKS))
     if unknown:
-        raise ValueError(f"--only must name networks of {', '.join(NETWORKS)}, got {', '.join(unknown)}")
+        raise InputError(f"--only must name networks of {', '.join(NETWORKS)}, got {', '.join(unknown)}")
     if params.video.height_px != params.video.width_px:
-        raise ValueError(
+        raise InputError(
             f"video.height_px must equal video.width_px for the small networks, got "
             f"{params.video.height_px} x {params.video.width_px}"
         )
@@ -194,7 +194,7 @@ def _base(context: _Context, name: str) -> dict[str, float]:
     options, seed = context.params.foundation.base, context.params.foundation.seed
     folder = context.out / "base"
     if not (folder / "vae" / "config.json").exists():
-        raise ValueError(f"{folder / 'vae'}: must exist before the base model is trained; add --only vae")
+        raise InputError(f"{folder / 'vae'}: must exist before the base model is trained; add --only vae")
     vae = AutoencoderKLCogVideoX.from_pretrained(folder / "vae", torch_dtype=torch.float32)
     tokenizer = build_tokenizer(options.text_length, kind="t5")
     pool, held_out = context.clip_pool(False), context.clip_pool(True)

@@ -118,7 +118,8 @@ class SugarPipeline(DiffusionPipeline, SugarLoraLoaderMixin):
             InputError: an empty prompt, or one of more tokens than the model reads.
         """
         limit = self.transformer.config.max_text_seq_length
-        for prompt, ids in zip(prompts, self.tokenizer(list(prompts))["input_ids"], strict=True):
+        read = self.tokenizer(list(prompts), verbose=False)["input_ids"]  # what is too long is told below
+        for prompt, ids in zip(prompts, read, strict=True):
             if len(ids) > limit:
                 raise InputError(f"prompt must be at most {limit} tokens, got {len(ids)}: {prompt[:60]!r}...")
         return encode_text(self.tokenizer, self.text_encoder, prompts, limit)
