@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sugar import cli
+from sugar.arguments import build_parser
 from sugar.config import load_params
 
 
@@ -35,7 +35,7 @@ def test_make_targets_exist(project_root: Path):
 
 
 def test_sugar_commands_are_understood(project_root: Path):
-    parser = cli._build_parser()
+    parser = build_parser()
     verbs = [words[1:] for words in commands(project_root) if words[0] == "sugar"]
     assert {words[0] for words in verbs} >= {"generate", "source", "ingest", "submit"}
     for words in verbs:
