@@ -21,6 +21,9 @@ from pathlib import Path
 from sugar.arguments import PROG, build_parser
 from sugar.config import InputError, Params, load_params
 
+NOISY = "httpx httpcore alembic mlflow urllib3 great_expectations numexpr matplotlib".split()
+"""Libraries whose log says nothing to who types a verb."""
+
 
 def _params(args: argparse.Namespace) -> Params:
     params = load_params(args.params, args.profile, args.overrides)
@@ -176,16 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         format="%(asctime)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    for name in (
-        "httpx",
-        "httpcore",
-        "alembic",
-        "mlflow",
-        "urllib3",
-        "great_expectations",
-        "numexpr",
-        "matplotlib",
-    ):
+    for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         return _run(args) or 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sugar.config import Params
 from sugar.stages.stage import Paths, StageFailure, declare
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sugar.tracking import Tracker
 
 VIDEO = ("seed", "video")
