@@ -1,6 +1,7 @@
 """`sugar <verb>`: the command line of the project.
 
-Exit code 0: done. 2: bad usage or bad input, one line on stderr says what. 1: a failure while working.
+Exit code 0: done. 2: bad usage or bad input, one line on stderr says what. 1: a failure while working. 75: a
+training was asked to stop and saved, the same command continues it.
 Nothing heavy is imported before a verb works, so that `--help` and errors are immediate.
 """
 
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from sugar.arguments import PROG, build_parser
 from sugar.config import InputError, Params, load_params
+from sugar.training.signals import EXIT_START_AGAIN, Preempted
 
 NOISY = "httpx httpcore alembic mlflow urllib3 great_expectations numexpr matplotlib".split()
 """Libraries whose log says nothing to who types a verb."""
@@ -166,7 +168,7 @@ def _says_all(error: Exception) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb and return the exit code: 0 done, 2 bad input, 1 failure, 130 interrupted."""
+    """Run one verb and return the exit code: 0 done, 2 bad input, 1 failure, 75 again, 130 interrupted."""
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if args.verb == "submit":  # argparse does not take positionals after options of a verb
@@ -186,6 +188,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"{PROG} {args.verb}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except Preempted as stop:
+        print(f"{PROG} {args.verb}: {stop}", file=sys.stderr)
+        return EXIT_START_AGAIN
     except KeyboardInterrupt:
         print(f"{PROG} {args.verb}: interrupted; what is complete is kept", file=sys.stderr)
         return 130
