@@ -84,7 +84,8 @@ def test_a_run_continues_under_another_zero_stage_and_accumulation(make_job) -> 
     train(replace(parts, zero_stage=2, micro_batch=4))
     expected = dict(read_weights(Path(whole.output) / "transformer_raw"))
     for name, tensor in read_weights(Path(parts.output) / "transformer_raw"):
-        torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-4)
+        if not name.endswith("norm_k.bias"):  # its gradient is rounding noise, see launch/test_local.py
+            torch.testing.assert_close(tensor, expected[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_stage_2_starts_from_stage_1_and_keeps_the_frozen_half(make_job, base) -> None:
