@@ -67,11 +67,13 @@ def measure(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
     shape = (1, sum(counts), heads, head_dim)
     qkv = [torch.randn(shape, device=device, dtype=dtype).transpose(1, 2).requires_grad_() for _ in range(3)]
+    cotangent = torch.randn_like(qkv[0])
     attends = {("full", ""): lambda: F.scaled_dot_product_attention(*qkv)}
     for design in args.designs:
         attends |= {(key, design): attend for key, attend in variants_of(design, qkv, lengths).items()}
     runs = {
-        key: lambda attend=attend: torch.autograd.grad(attend().sum(), qkv) for key, attend in attends.items()
+        key: lambda attend=attend: torch.autograd.grad(attend(), qkv, cotangent)
+        for key, attend in attends.items()
     }
     memory = {key: peak_mib(run, device) for key, run in runs.items()}
     seconds = median_seconds(runs, args.repeats or rounds, device, args.clock, warm=True)

@@ -139,7 +139,8 @@ class AttentionPlan:
     query_spans: tuple[Span, ...] = ()
 
 
-def _merged(spans: Sequence[Span]) -> tuple[Span, ...]:
+def merged_spans(spans: Sequence[Span]) -> tuple[Span, ...]:
+    """The same tokens without empty spans, neighbours joined."""
     merged: list[Span] = []
     for start, stop in spans:
         if start == stop:
@@ -170,9 +171,9 @@ def _plan(
     readers: dict[tuple[Span, ...], list[Span]] = {}
     for group, (start, stop) in query_span.items():
         if start < stop:
-            keys = _merged([key_span[key] for key in order if key in design.keys_of(group)])
+            keys = merged_spans([key_span[key] for key in order if key in design.keys_of(group)])
             readers.setdefault(keys, []).append((start, stop))
-    calls = tuple(AttentionCall(_merged(spans), keys) for keys, spans in readers.items())
+    calls = tuple(AttentionCall(merged_spans(spans), keys) for keys, spans in readers.items())
     return AttentionPlan(calls, tuple(sorted(span for call in calls for span in call.query_spans)))
 
 
@@ -271,19 +272,20 @@ def selective_attention(
     lengths: Mapping[str, int],
     *,
     order: Sequence[str] = GROUPS,
-    attend: Attend = F.scaled_dot_product_attention,
+    attend: Attend | None = None,
 ) -> Tensor:
     """Attention under a design, equal to masking with `dense_mask`, without a mask.
 
     Query groups with the same key set share one call on slices of the keys: no tensor of L x L elements
-    exists, forward or backward, and the fused kernels stay in use.
+    exists, forward or backward, and the fused kernels stay in use. On a CPU short sequences are computed as
+    `sugar.model.by_readers` says.
 
     Args:
         query, key, value: `[B, N, L, K]`.
         design: who reads whom.
         lengths: group -> tokens, zero allowed; they sum to L.
         order: the order in which the groups stand along L.
-        attend: the kernel, on `[B, N, l, K]`.
+        attend: the kernel, on `[B, N, l, K]`; None: torch's.
 
     Returns:
         `[B, N, L, K]`.
@@ -300,4 +302,10 @@ def selective_attention(
         )
     if total == 0:
         return torch.empty_like(query)
-    return run_plan(query, key, value, attention_plan(design, lengths, order), attend, dim=2)
+    plan = attention_plan(design, lengths, order)
+    if attend is None:
+        from sugar.model.by_readers import attend_by_readers, readers_pay
+
+        if readers_pay(query, plan):
+            return attend_by_readers(query, key, value, plan)
+    return run_plan(query, key, value, plan, attend or F.scaled_dot_product_attention, dim=2)

@@ -14,6 +14,7 @@ from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
 from sugar.model.attention import AttentionPlan, Span, repeat_keys, run_plan
+from sugar.model.by_readers import attend_by_readers, readers_pay
 
 
 class SelectiveAttnProcessor:
@@ -64,13 +65,15 @@ class SelectiveAttnProcessor:
             # The backward of the CPU's bfloat16 kernel is eight times slower than that of float32.
             query_BLNK, key_BLNK, value_BLNK = query_BLNK.float(), key_BLNK.float(), value_BLNK.float()
         key_BLNK, value_BLNK = (repeat_keys(each, key_copies, dim=1) for each in (key_BLNK, value_BLNK))
+        query_BNLK, key_BNLK, value_BNLK = (
+            each.transpose(1, 2) for each in (query_BLNK, key_BLNK, value_BLNK)
+        )
         if self._attention_backend == AttentionBackendName.FLEX:
             from sugar.model.flex import flex_selective_attention
 
-            query_BNLK, key_BNLK, value_BNLK = (
-                each.transpose(1, 2) for each in (query_BLNK, key_BLNK, value_BLNK)
-            )
             out_BLNK = flex_selective_attention(query_BNLK, key_BNLK, value_BNLK, plan).transpose(1, 2)
+        elif self._attention_backend is None and readers_pay(query_BNLK, plan):
+            out_BLNK = attend_by_readers(query_BNLK, key_BNLK, value_BNLK, plan).transpose(1, 2)
         else:
             out_BLNK = run_plan(query_BLNK, key_BLNK, value_BLNK, plan, self._attend, dim=1)
         out_BLD = attn.to_out[1](attn.to_out[0](out_BLNK.to(dtype).flatten(2)))
