@@ -37,7 +37,13 @@ SIZE = {"seed": 1, "fps": 8, "num_frames": 5, "height_px": 32, "width_px": 32}
 NETWORKS = {"networks_digest": "n", "make_cut": lambda: whole_frame, "make_score": lambda: score}
 
 
-def whole_frame(image_rgb: np.ndarray, noun: str, *, prior_HW: np.ndarray | None = None) -> Segmentation:
+def whole_frame(
+    image_rgb: np.ndarray,
+    noun: str,
+    *,
+    prior_HW: np.ndarray | None = None,
+    usual_HWC: np.ndarray | None = None,
+) -> Segmentation:
     mask = np.zeros(image_rgb.shape[:2], np.uint8)
     mask[4:-4, 4:-4] = 255
     return Segmentation(mask, 1.0)

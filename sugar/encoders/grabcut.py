@@ -167,10 +167,10 @@ def _keep_parts(mask: np.ndarray, salient: np.ndarray) -> np.ndarray:
     weight = np.bincount(labels.ravel(), weights=(salient * _middle(mask.shape)).ravel(), minlength=count)
     weight[0] = 0.0
     kept = np.isin(labels, np.flatnonzero(weight >= 0.35 * weight.max()))
-    return _fill_holes(kept)
+    return fill_holes(kept)
 
 
-def _fill_holes(mask: np.ndarray) -> np.ndarray:
+def fill_holes(mask: np.ndarray) -> np.ndarray:
     """The mask with everything that the outside cannot reach."""
     outside = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
     cv2.floodFill(outside, None, (0, 0), 2)

@@ -79,9 +79,14 @@ class GroundedSamSegmenter:
 
     @torch.no_grad()
     def __call__(
-        self, image_rgb: np.ndarray, noun: str, *, prior_HW: np.ndarray | None = None
+        self,
+        image_rgb: np.ndarray,
+        noun: str,
+        *,
+        prior_HW: np.ndarray | None = None,
+        usual_HWC: np.ndarray | None = None,
     ) -> Segmentation:
-        """The subject of a uint8 [H, W, 3] picture; `prior_HW` is not used, the noun says what to find.
+        """The subject of a uint8 [H, W, 3] picture; the noun alone says what to find.
 
         Raises:
             NoSubject: when no box reaches the threshold, or its mask is empty.

@@ -1,11 +1,13 @@
 """Cutting the subject out of a picture, to turn the subject image into the identity image (SUGAR section 3).
 
 A segmenter is called with a picture and the subject's noun. `GrabCutSegmenter` needs no network and no noun:
-it finds what stands out. `sugar.encoders.grounded_sam` looks for the noun, as the paper does.
+it finds what stands out; `sugar.encoders.distinct` finds the most thing-like part of a real clip's frame.
+`sugar.encoders.grounded_sam` looks for the noun, as the paper does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -20,15 +22,18 @@ from sugar.encoders.saliency import saliency
 if TYPE_CHECKING:
     import torch
 
-SEGMENTER_KINDS = ("grabcut", "grounded_sam")
+SEGMENTER_KINDS = ("grabcut", "distinct", "grounded_sam")
+MIN_STILLS = 5
+"""Of a scene; from fewer, what is usual cannot be told from what is there for long."""
+USUAL_PX = 160
 
 
 class NoSubject(ValueError):
     """The picture shows no subject that can be told from its surroundings; `reason` is a short slug."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, reason: str = "no_subject") -> None:
         super().__init__(message)
-        self.reason = "no_subject"
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,17 @@ class Segmenter(Protocol):
     """Finds the subject of a picture."""
 
     def __call__(
-        self, image_rgb: np.ndarray, noun: str, *, prior_HW: np.ndarray | None = None
+        self,
+        image_rgb: np.ndarray,
+        noun: str,
+        *,
+        prior_HW: np.ndarray | None = None,
+        usual_HWC: np.ndarray | None = None,
     ) -> Segmentation:
         """The subject of a uint8 [H, W, 3] picture.
 
-        prior_HW: evidence in [0, 1] from outside the picture (see `motion_prior`); a segmenter may ignore it.
+        prior_HW: evidence in [0, 1] from outside the picture (see `motion_prior`).
+        usual_HWC: what the scene usually looks like (see `usual_picture`). A segmenter may ignore both.
 
         Raises NoSubject when there is none.
         """
@@ -70,7 +81,7 @@ def make_segmenter(
     """The segmenter of a configuration (`networks.segmentation`).
 
     Args:
-        kind: "grabcut" or "grounded_sam".
+        kind: one of SEGMENTER_KINDS.
         detector, segmenter: GroundingDINO and SAM 2 of "grounded_sam", each a folder or hub id.
         box_threshold: least confidence of a detected box.
         mask_threshold: least share of certainty of a pixel of the mask.
@@ -80,6 +91,10 @@ def make_segmenter(
     """
     if kind == "grabcut":
         return GrabCutSegmenter()
+    if kind == "distinct":
+        from sugar.encoders.distinct import DistinctSegmenter
+
+        return DistinctSegmenter()
     if kind == "grounded_sam":
         from sugar.encoders.grounded_sam import GroundedSamSegmenter
 
@@ -109,6 +124,14 @@ def motion_prior(frames_THWC: np.ndarray, index: int) -> np.ndarray:
     moving = np.clip((cv2.GaussianBlur(change, (0, 0), 1.0) - 12.0) / 36.0, 0.0, 1.0)
     trust = np.clip(1.0 - (float(moving.mean()) - 0.25) / 0.25, 0.0, 1.0)
     return (moving * trust).astype(np.float32)
+
+
+def usual_picture(stills: Sequence[np.ndarray]) -> np.ndarray | None:
+    """The median of a scene's frames uint8 [H, W, 3], small: uint8 [h, w, 3]; None: too few to tell."""
+    if len(stills) < MIN_STILLS:
+        return None
+    small = [shrink(still, USUAL_PX) for still in stills]
+    return np.median(np.stack(small), axis=0).astype(np.uint8)
 
 
 # Bhattacharyya distance of the colours inside and outside from which on they count as fully apart.
@@ -147,9 +170,14 @@ class GrabCutSegmenter:
         self.max_area = max_area
 
     def __call__(
-        self, image_rgb: np.ndarray, noun: str = "", *, prior_HW: np.ndarray | None = None
+        self,
+        image_rgb: np.ndarray,
+        noun: str = "",
+        *,
+        prior_HW: np.ndarray | None = None,
+        usual_HWC: np.ndarray | None = None,
     ) -> Segmentation:
-        """The subject of a picture; `noun` is not used, there is no network that would know it.
+        """The subject of a picture; `noun` and `usual_HWC` are not used.
 
         Raises:
             NoSubject: when nothing stands out, or what does is too small, too large or not separate.
@@ -165,7 +193,7 @@ class GrabCutSegmenter:
             mask = np.zeros(image_rgb.shape[:2], np.uint8)
             mask[inner] = found.mask
             return Segmentation(mask, found.score)
-        small = _shrink(image_rgb, self.working_px)
+        small = shrink(image_rgb, self.working_px)
         moves = prior_HW is not None and float(prior_HW.max()) > 0.0
         salient = saliency(small, prior_HW)
         if float(salient.max()) <= 0.0:
@@ -211,7 +239,8 @@ def _part(prior_HW: np.ndarray | None, inner: tuple[slice, slice]) -> np.ndarray
     return None if prior_HW is None else prior_HW[inner]
 
 
-def _shrink(image_rgb: np.ndarray, longer_px: int) -> np.ndarray:
+def shrink(image_rgb: np.ndarray, longer_px: int) -> np.ndarray:
+    """A picture uint8 [H, W, 3] or mask [H, W], averaged down to that longer side where it is larger."""
     height, width = image_rgb.shape[:2]
     scale = longer_px / max(height, width)
     if scale >= 1.0:

@@ -12,7 +12,7 @@ from sugar.data.image_io import BadMedia
 from sugar.data.key_seed import key_seed
 from sugar.data.scored import Score, with_scores
 from sugar.data.shard_pool import OnSkip
-from sugar.encoders.segmentation import NoSubject, Segmenter, motion_prior
+from sugar.encoders.segmentation import NoSubject, Segmenter, motion_prior, usual_picture
 from sugar.ingest.captions import Caption
 from sugar.ingest.clips import Clip
 from sugar.ingest.windows import Rules, Window, read_windows
@@ -86,7 +86,7 @@ def ingest_clip(
     The paper segments a random frame of the same video (SUGAR section 3.2): the first identity image of a
     window is cut from a random frame of that window. Further ones come from other times of the same scene,
     so that the video cannot be had by copying the picture. A few frames are tried before an identity image
-    is given up. What moves is told to the segmenter as evidence.
+    is given up. What moves, and what the scene usually looks like, is told to the segmenter as evidence.
 
     Raises:
         BadMedia: the clip gives no window, or has no caption and there is nothing that makes one.
@@ -108,6 +108,10 @@ def ingest_clip(
         rules=recipe.rules,
         on_skip=lambda number, bad: on_skip(key_of(number), bad.reason, str(bad)),
     )
+    usual = {
+        scene: usual_picture([still for w in windows if w.scene == scene for still in w.stills.values()])
+        for scene in {window.scene for window in windows}
+    }
     for window in windows:
         prompt = clip.caption
         scene = [other for other in windows if other.scene == window.scene]
@@ -116,7 +120,7 @@ def ingest_clip(
             shown_in = scene[(scene.index(window) + number) % len(scene)]
             try:
                 order = orders[shown_in.number][number]
-                frame, identity = _identity_of(shown_in, order, clip.noun, recipe, cut)
+                frame, identity = _identity_of(shown_in, order, clip.noun, recipe, cut, usual[window.scene])
             except (BadMedia, NoSubject) as bad:
                 on_skip(key, bad.reason, str(bad))
                 continue
@@ -169,7 +173,12 @@ def _random_frames(clip: Clip, recipe: IngestRecipe, window: int) -> list[list[i
 
 
 def _identity_of(
-    window: Window, order: list[int], noun: str, recipe: IngestRecipe, cut: Segmenter
+    window: Window,
+    order: list[int],
+    noun: str,
+    recipe: IngestRecipe,
+    cut: Segmenter,
+    usual: np.ndarray | None,
 ) -> tuple[int, np.ndarray]:
     """Frame and cut-out: the first that the segmenter is sure of, else the one with the best score.
 
@@ -181,7 +190,7 @@ def _identity_of(
     for frame in order:
         still = window.stills[frame]
         try:
-            found = cut(still, noun, prior_HW=motion_prior(window.frames, frame))
+            found = cut(still, noun, prior_HW=motion_prior(window.frames, frame), usual_HWC=usual)
             identity = cut_subject(
                 still, found.mask, min_area=recipe.min_mask_area, max_area=recipe.max_mask_area
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from sugar.config import Params
@@ -88,6 +89,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
     size = {"num_frames": video.num_frames, "height_px": video.height_px, "width_px": video.width_px}
     rules = Rules(min_side_px=settings.min_side_px, max_seconds=settings.max_seconds)
     make_caption, digest = captioner(params), networks_digest(params)
+    make_cut, make_score, judge = scorers(params, settings.filters)
     if settings.kind == "sprites":
         clips = SpriteClips(settings.num_clips, params.seed, settings.styled_share, fps=video.fps, **size)
     else:
@@ -99,6 +101,8 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         )
         names = ("scene_threshold", "min_change", "max_flashes", "crop_bars")
         rules = rules._replace(**{name: getattr(settings, name) for name in names})
+        # Real clips show more than their subject.
+        make_cut = replace(make_cut, kind="distinct") if make_cut.kind == "grabcut" else make_cut
         if make_caption is not None:
             digest = f"{digest} {network_digest(make_caption.name)}"
     recipe = IngestRecipe(
@@ -110,9 +114,8 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         rules=rules,
         min_mask_area=settings.min_mask_area,
         max_mask_area=settings.max_mask_area,
-        segmentation=params.networks.segmentation.kind,
+        segmentation=make_cut.kind,
     )
-    make_cut, make_score, judge = scorers(params, settings.filters)
     figures = ingest_dataset(
         outputs["real"],
         clips,

@@ -24,7 +24,12 @@ class BrightCut:
     """Bright pixels are the subject; the score is the area, so that one frame is the best."""
 
     def __call__(
-        self, image_rgb: np.ndarray, noun: str, *, prior_HW: np.ndarray | None = None
+        self,
+        image_rgb: np.ndarray,
+        noun: str,
+        *,
+        prior_HW: np.ndarray | None = None,
+        usual_HWC: np.ndarray | None = None,
     ) -> Segmentation:
         mask = (image_rgb.min(axis=2) > 150).astype(np.uint8) * 255
         if not mask.any():

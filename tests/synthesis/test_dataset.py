@@ -25,7 +25,13 @@ from sugar.triplet import Triplet
 RECIPE = SynthesisRecipe(seed=1, fps=8, num_frames=5, height_px=32, width_px=32, prompts_per_subject=2)
 
 
-def cut_the_middle(image_rgb: np.ndarray, noun: str, *, prior_HW: np.ndarray | None = None) -> Segmentation:
+def cut_the_middle(
+    image_rgb: np.ndarray,
+    noun: str,
+    *,
+    prior_HW: np.ndarray | None = None,
+    usual_HWC: np.ndarray | None = None,
+) -> Segmentation:
     if noun == "ghost":
         raise NoSubject("nothing stands out")
     mask = np.zeros(image_rgb.shape[:2], np.uint8)
