@@ -20,6 +20,9 @@ from sugar.metrics.identity import identity_scores
 from sugar.metrics.quality import exposure, sharpness
 from sugar.metrics.text_alignment import paired_cosine
 
+MAX_FLOW_PAIRS = 24
+"""Of a clip, for its flow; assumption (decision 0008)."""
+
 
 @dataclass(frozen=True)
 class Judges:
@@ -124,7 +127,14 @@ def score_triplets(
         scores["random_pair"] = random_pair_similarity(features)
     if judges.flow is not None:
         stride = min(frame_stride(fps), frames - 1)
-        scores["flow_px"] = np.array(
-            [flow_strength(judges.flow(clip[::stride])).mean() for clip in frames_BTHWC]
-        )
+        scores["flow_px"] = np.array([_flow_px(clip[::stride], judges.flow) for clip in frames_BTHWC])
     return scores
+
+
+def _flow_px(frames_THWC: np.ndarray, flow: Callable[[np.ndarray], np.ndarray]) -> float:
+    """Mean `flow_strength` of the pairs of neighbouring frames, or of MAX_FLOW_PAIRS evenly spaced ones."""
+    pairs = len(frames_THWC) - 1
+    if pairs <= MAX_FLOW_PAIRS:
+        return float(flow_strength(flow(frames_THWC)).mean())
+    chosen = np.linspace(0, pairs - 1, MAX_FLOW_PAIRS).round().astype(int)
+    return float(np.mean([flow_strength(flow(frames_THWC[i : i + 2]))[0] for i in chosen]))

@@ -54,6 +54,21 @@ def test_each_network_is_called_once_for_all_clips(batch):
     assert calls == [3, 3, 27, 3]
 
 
+def test_the_flow_of_a_long_clip_is_that_of_evenly_spaced_pairs():
+    frames = np.arange(49, dtype=np.uint8)[None, :, None, None, None] * np.ones((1, 1, 16, 16, 3), np.uint8)
+    starts = []
+
+    def flow(pair):
+        starts.append(int(pair[0, 0, 0, 0]))
+        assert (np.diff(pair[:, 0, 0, 0].astype(int)) == 1).all()
+        return np.full((len(pair) - 1, 2, 16, 16), float(pair[0, 0, 0, 0]))
+
+    scores = score_triplets(frames, None, None, Judges(flow=flow))
+    assert len(starts) == 24 and starts[0] == 0 and starts[-1] == 47
+    assert set(np.diff(starts)) == {2, 3}
+    assert scores["flow_px"][0] == pytest.approx(np.sqrt(2) * np.mean(starts))
+
+
 def test_what_is_not_given_is_not_scored(batch):
     frames, _, prompts = batch
     assert score_triplets(frames, None, prompts, Judges()) == {}
