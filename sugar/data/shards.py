@@ -164,19 +164,30 @@ def read_triplets(
     Raises:
         InputError, BadMedia: as `read_shard`.
     """
-    columns = [table[name].to_pylist() for name in ("shard", "key", "accepted", "reasons")]
-    shards: dict[str, dict[str, tuple[bool, tuple[str, ...]]]] = {}
-    for shard, key, accepted, reasons in zip(*columns, strict=True):
-        shards.setdefault(shard, {})[key] = (accepted, tuple(reasons))
-    verdicts = {key: verdict for of_shard in shards.values() for key, verdict in of_shard.items()}
-    samples = (
-        sample
-        for shard, of_shard in shards.items()
-        for sample in _samples(Path(folder) / shard, of_shard.keys(), on_bad)
-    )
-    for triplet in _decoded(samples, on_bad, num_workers, ahead):
-        accepted, reasons = verdicts[triplet.key]
+    verdicts: dict[str, tuple[bool, tuple[str, ...]]] = {}
+    columns = table.select(["key", "accepted", "reasons"])
+
+    def samples() -> Iterator[_Sample]:
+        # As Python objects the rows of one shard at a time: a dataset has millions.
+        for shard, rows in _rows_of_shards(table):
+            keys, *verdict = (column.to_pylist() for column in columns.take(rows).columns)
+            found = {key: (accepted, tuple(why)) for key, accepted, why in zip(keys, *verdict, strict=True)}
+            verdicts.update(found)
+            yield from _samples(Path(folder) / shard, found.keys(), on_bad)
+
+    for triplet in _decoded(samples(), on_bad, num_workers, ahead):
+        accepted, reasons = verdicts.pop(triplet.key)
         yield replace(triplet, accepted=accepted, reasons=reasons)
+
+
+def _rows_of_shards(table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
+    """Shard -> numbers of its rows, in the order in which the table first names the shards."""
+    shards = table["shard"].combine_chunks().dictionary_encode()
+    codes = shards.indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(shards.dictionary)))
+    for name, start, end in zip(shards.dictionary.to_pylist(), [0, *ends[:-1]], ends, strict=True):
+        yield name, pa.array(order[start:end])
 
 
 _Sample = tuple[Path, str, dict[str, bytes]]

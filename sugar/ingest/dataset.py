@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sugar.data.code_digest import code_digest
 from sugar.data.dataset_report import Judge, publish_dataset
+from sugar.data.published import PUBLISHING, published, remember
 from sugar.data.scored import Score
 from sugar.data.shard_pool import MakeShard, OnSkip, inputs_digest, run_shards
 from sugar.encoders.segmentation import Segmenter
@@ -63,6 +64,7 @@ def ingest_dataset(
     shard_size: int = 256,
     num_workers: int = 1,
     report: Path | str | None = None,
+    verdict_key: str | None = None,
 ) -> dict[str, float]:
     """Triplets of all clips under `folder`: shards, manifest and report; returns the counts and the rate.
 
@@ -76,6 +78,8 @@ def ingest_dataset(
         limits: score -> those thresholds, for the report.
         shard_size: triplets a shard, at most.
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
+        verdict_key: changes when `judge` or `limits` do; with it a dataset that is as it was left is
+            recognised without being read. None: verdicts and report are made anew.
 
     Raises:
         InputError: no triplet at all, or as the loaders.
@@ -89,6 +93,11 @@ def ingest_dataset(
         if (numbers := _of_shard(shard, per_shard, len(clips)))
     ]
     prepare = _Prepare(clips, per_shard, recipe, make_cut, make_score, make_caption)
+    report = report or Path(folder) / "report"
+    repeated = clips.repeated if isinstance(clips, FolderClips) else []
+    whole = inputs_digest(digests, repeated, verdict_key, code_digest(PUBLISHING))
+    if verdict_key is not None and (known := published(folder, report, whole)) is not None:
+        return known
     run = run_shards(
         folder,
         digests,
@@ -97,10 +106,12 @@ def ingest_dataset(
         num_expected=len(clips) if per_clip == 1 else None,
         label="ingest",
     )
-    if isinstance(clips, FolderClips):
-        for name, first in clips.repeated:
-            run.skips.add(name, "duplicate", f"{name}: the same bytes as {first}")
-    return publish_dataset(folder, run, judge, report=report or Path(folder) / "report", limits=limits)
+    for name, first in repeated:
+        run.skips.add(name, "duplicate", f"{name}: the same bytes as {first}")
+    figures = publish_dataset(folder, run, judge, report=report, limits=limits)
+    if verdict_key is not None:
+        remember(folder, report, whole, figures)
+    return figures
 
 
 def _of_shard(index: int, per_shard: int, num: int) -> range:

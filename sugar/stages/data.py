@@ -69,6 +69,7 @@ def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) 
         limits=limits(settings.filters),
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
+        verdict_key=settings.filters.model_dump_json(),
     )
     tracker.log_artifacts(outputs["synthetic"] / "report")
     _note_dataset(tracker, "synthetic", outputs["synthetic"], "made")
@@ -128,6 +129,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         limits=limits(settings.filters),
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
+        verdict_key=settings.filters.model_dump_json(),
     )
     tracker.log_artifacts(outputs["real"] / "report")
     _note_dataset(tracker, "real", outputs["real"], "made")

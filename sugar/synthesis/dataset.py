@@ -7,6 +7,7 @@ from pathlib import Path
 from sugar.data.atomic import write_json_atomic
 from sugar.data.code_digest import code_digest
 from sugar.data.dataset_report import Judge, publish_dataset
+from sugar.data.published import PUBLISHING, published, remember
 from sugar.data.scored import Score
 from sugar.data.shard_pool import MakeShard, OnSkip, Skips, inputs_digest, run_shards
 from sugar.data.subjects import Subject, read_subjects, subjects_manifest, write_subjects
@@ -86,6 +87,7 @@ def synthesize_dataset(
     shard_size: int = 256,
     num_workers: int = 1,
     report: Path | str | None = None,
+    verdict_key: str | None = None,
 ) -> dict[str, float]:
     """Triplets of all subjects under `folder`: shards, manifest and report; returns the counts and the rate.
 
@@ -99,6 +101,8 @@ def synthesize_dataset(
         limits: score -> those thresholds, for the report.
         shard_size: triplets a shard, at most (but at least one subject's).
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
+        verdict_key: changes when `judge` or `limits` do; with it a dataset that is as it was left is
+            recognised without being read. None: verdicts and report are made anew.
 
     Raises:
         InputError: no subjects, no triplet at all, or as the loaders.
@@ -108,12 +112,20 @@ def synthesize_dataset(
     per_shard = max(1, shard_size // recipe.prompts_per_subject)
     parts = [slice(start, start + per_shard) for start in range(0, len(keys), per_shard)]
     made_from = (code_digest(CODE), asdict(recipe), networks_digest)
+    shards = [inputs_digest(*made_from, keys[part], digests[part]) for part in parts]
+    report = report or Path(folder) / "report"
+    whole = inputs_digest(shards, verdict_key, code_digest(PUBLISHING))
+    if verdict_key is not None and (known := published(folder, report, whole)) is not None:
+        return known
     run = run_shards(
         folder,
-        [inputs_digest(*made_from, keys[part], digests[part]) for part in parts],
+        shards,
         _Prepare(Path(subjects), [keys[part] for part in parts], recipe, make_cut, make_score),
         num_workers=num_workers,
         num_expected=len(keys) * recipe.prompts_per_subject,
         label="synthesize",
     )
-    return publish_dataset(folder, run, judge, report=report or Path(folder) / "report", limits=limits)
+    figures = publish_dataset(folder, run, judge, report=report, limits=limits)
+    if verdict_key is not None:
+        remember(folder, report, whole, figures)
+    return figures

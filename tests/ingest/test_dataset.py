@@ -193,3 +193,23 @@ def test_real_clips_give_triplets(real_data, tmp_path):
         assert triplet.video.shape == (5, 64, 96, 3)
         assert max(triplet.subject.shape) > 400
         assert (triplet.identity[..., 3] > 127).any()
+
+
+def test_an_unchanged_dataset_is_recognised_without_being_read(folder, tmp_path, monkeypatch):
+    from sugar.ingest import dataset
+
+    first = ingest(tmp_path / "real", FolderClips(folder, 0), verdict_key="a")
+    with monkeypatch.context() as patched:
+        patched.setattr(dataset, "run_shards", None)
+        again = ingest(tmp_path / "real", FolderClips(folder, 0), verdict_key="a")
+    of_the_run = {"seconds", "shards_made", "triplets_per_second"}
+    assert {n: v for n, v in again.items() if n not in of_the_run} == {
+        n: v for n, v in first.items() if n not in of_the_run
+    }
+    assert again["shards_made"] == 0
+
+    def reject(table):
+        return table.set_column(table.column_names.index("accepted"), "accepted", [[False] * table.num_rows])
+
+    other = ingest(tmp_path / "real", FolderClips(folder, 0), verdict_key="b", judge=reject)
+    assert other["accepted"] == 0 and other["shards_made"] == 0
