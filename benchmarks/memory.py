@@ -1,18 +1,21 @@
-"""Peak memory of `sugar synthesize` over the size of the dataset: `python -m benchmarks.memory 1000 10000`.
+"""Peak memory of the data stages over the size of the dataset: `python -m benchmarks.memory 1000 5000 50000`.
 
-Every size is a run of its own in a temporary folder, with one worker, on Sprite World. Prints the largest
-resident set of any of its processes and writes it, with date and hardware, to
-benchmarks/results/memory-cpu.json.
+A size is a run of source, synthesize, ingest, validate and encode as commands of their own, in a temporary
+folder, on Sprite World with small frames, as many clips as triplets and two workers. Memory is the largest
+sum, over a stage's process and its workers, of the proportional set size (shared pages counted once), sampled
+four times a second; beside it the largest resident set of any one process, as the kernel keeps it. Then each
+stage is run again unchanged, and the seconds of the whole command are kept. Prints the figures and writes
+them, with date and hardware, to benchmarks/results/memory-cpu.json.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,45 +23,101 @@ import torch
 
 from benchmarks.measure import RESULTS, print_table, write_results
 
+STAGES = ("synthesize", "ingest", "validate", "encode")
 PROMPTS = 2
+WORKERS = 2
+INTERVAL_SECONDS = 0.25
 
 
-def sugar(verb: str, root: Path, triplets: int) -> float:
-    """Run a stage; returns the peak of the resident set, in MiB.
+def settings(root: Path, samples: int, side_px: int, frames: int) -> list[str]:
+    """Of params.yaml: that many synthetic triplets and as many clips."""
+    return [
+        f"--set={setting}"
+        for setting in (
+            f"paths.root={root}",
+            "tracking.enabled=false",
+            f"video.num_frames={frames}",
+            f"video.height_px={side_px}",
+            f"video.width_px={side_px}",
+            f"source.num_subjects={samples // PROMPTS}",
+            f"synthesize.prompts_per_subject={PROMPTS}",
+            f"synthesize.num_workers={WORKERS}",
+            f"ingest.num_clips={samples}",
+            f"ingest.num_workers={WORKERS}",
+        )
+    ]
+
+
+def run(verb: str, arguments: list[str]) -> dict[str, float]:
+    """Run a stage to its end: seconds, and its memory in MiB.
 
     Raises:
         RuntimeError: it failed.
     """
-    settings = [
-        f"paths.root={root}",
-        "tracking.enabled=false",
-        f"source.num_subjects={triplets // PROMPTS}",
-        f"synthesize.prompts_per_subject={PROMPTS}",
-        "synthesize.num_workers=1",
-    ]
-    command = [sys.executable, "-m", "sugar.cli", verb, *(f"--set={setting}" for setting in settings)]
-    process = subprocess.Popen(command)
-    _, status, usage = os.wait4(process.pid, 0)
+    start, peak = time.monotonic(), 0.0
+    process = subprocess.Popen([sys.executable, "-m", "sugar.cli", verb, *arguments])
+    while True:
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if ended:
+            break
+        peak = max(peak, sum(map(_pss_mib, _with_children(process.pid))))
+        time.sleep(INTERVAL_SECONDS)
     if code := os.waitstatus_to_exitcode(status):
         raise RuntimeError(f"sugar {verb} ended with exit code {code}")
-    return usage.ru_maxrss / 1024
+    return {
+        "seconds": round(time.monotonic() - start, 2),
+        "all_processes_mib": round(peak, 1),
+        "largest_process_mib": round(usage.ru_maxrss / 1024, 1),
+    }
 
 
-def measure(triplets: int) -> dict[str, Any]:
+def _with_children(pid: int) -> list[int]:
+    """A process and all that it started."""
+    found = [pid]
+    for parent in found:
+        try:
+            tasks = list(Path(f"/proc/{parent}/task").iterdir())
+            found += [int(child) for task in tasks for child in (task / "children").read_text().split()]
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
+def _pss_mib(pid: int) -> float:
+    """Proportional set size; 0 of a process that has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
+
+
+def measure(samples: int, side_px: int, frames: int, stages: list[str]) -> list[dict[str, Any]]:
+    """A row a stage."""
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        sugar("source", root, triplets)
-        peak = sugar("synthesize", root, triplets)
-        figures = json.loads((root / "reports" / "metrics" / "synthesize.json").read_text())
-    rate = figures["triplets_per_second"]
-    return {"triplets": triplets, "peak_mib": round(peak, 1), "triplets_per_second": round(rate, 2)}
+        arguments = settings(Path(folder), samples, side_px, frames)
+        run("source", arguments)
+        for stage in stages:
+            rows.append({"stage": stage, "samples": samples, **run(stage, arguments)})
+            rows[-1]["unchanged_seconds"] = run(stage, arguments)["seconds"]
+            print_table(rows)
+    return rows
 
 
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("triplets", type=int, nargs="*", default=[1000, 10_000])
-    rows = [measure(triplets) for triplets in parser.parse_args().triplets]
+    parser.add_argument("samples", type=int, nargs="*", default=[1000, 5000, 50_000])
+    parser.add_argument("--side-px", type=int, default=32)
+    parser.add_argument("--frames", type=int, default=9)
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    given = parser.parse_args()
+    rows = [
+        row
+        for samples in given.samples
+        for row in measure(samples, given.side_px, given.frames, given.stages)
+    ]
     print_table(rows)
     print(write_results("memory", rows, torch.device("cpu"), RESULTS))
 
