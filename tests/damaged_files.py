@@ -3,6 +3,7 @@
 import io
 import resource
 import signal
+import struct
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -73,6 +74,25 @@ def odd_clip(codec: str, container: str, size: tuple[int, int], pixel_format: st
     return file.getvalue()
 
 
+def audio_only() -> bytes:
+    """A clip without a video stream."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("aac", rate=44100, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 44100
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+def rotated(mp4: bytes) -> bytes:
+    """The clip with the matrix of its track header set to a quarter turn clockwise, as phones do."""
+    at = mp4.index(b"tkhd") + 4 + 40
+    turn = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    return mp4[:at] + turn + mp4[at + 36 :]
+
+
 def good_files(folder: Path) -> dict[str, bytes]:
     """Good files of every kind that is read, small, so that damage hits what matters."""
     write_shard(folder / "shard-000000.tar", [tiny_triplet(f"good-{i}") for i in range(3)])
@@ -97,6 +117,7 @@ def good_files(folder: Path) -> dict[str, bytes]:
         "a.mp4": encode_mp4(clips[0], 8),
         "b.mp4": encode_mp4(clips[1], 8),
         "c.mp4": odd_clip("mpeg4", "mp4", (33, 21), "yuv420p", [0, 1, 5, 6, 20]),
+        "d.mp4": rotated(encode_mp4(clips[0], 8)),
         "a.mkv": odd_clip("ffv1", "matroska", (34, 22), "yuva420p", [0, 2, 3, 9]),
         "a.avi": odd_clip("mjpeg", "avi", (32, 32), "yuvj420p", [0, 1, 2]),
         "a.tar": (folder / "shard-000000.tar").read_bytes(),

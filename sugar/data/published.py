@@ -1,7 +1,7 @@
 """A dataset that is as its stage left it: recognised by its files, without reading a row of it.
 
-Reading the records of 50,000 samples again, judging them and drawing the report takes longer than a stage that
-has nothing to do may take.
+Reading the records of 50,000 samples again, judging them and drawing the report takes longer than a stage
+that has nothing to do may take.
 """
 
 from __future__ import annotations

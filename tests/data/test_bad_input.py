@@ -58,7 +58,7 @@ def test_good_photos_survive_among_damaged_ones(seeds, tmp_path, num_bad):
     assert len(subjects) + skips.counts.total() == len(good) + num_bad
 
 
-def bright(image_rgb: np.ndarray, noun: str, *, prior_HW: np.ndarray | None = None, usual_HWC: np.ndarray | None = None) -> Segmentation:
+def bright(image_rgb: np.ndarray, noun: str, **evidence: np.ndarray | None) -> Segmentation:
     mask = (image_rgb.min(axis=2) > 180).astype(np.uint8) * 255
     if not mask.any():
         raise NoSubject("all dark")

@@ -1,10 +1,10 @@
 import io
-import struct
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from damaged_files import audio_only, rotated
 
 from sugar.config import InputError
 from sugar.data.image_io import BadMedia, encode_png
@@ -17,17 +17,6 @@ def reason(data: bytes | Path, **limits: int) -> str:
     return caught.value.reason
 
 
-def audio_only() -> bytes:
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream("aac", rate=44100, layout="mono")
-        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
-        frame.rate = 44100
-        container.mux(stream.encode(frame))
-        container.mux(stream.encode())
-    return file.getvalue()
-
-
 def muxed(frames: np.ndarray, container_format: str, codec: str) -> bytes:
     file = io.BytesIO()
     with av.open(file, "w", format=container_format) as container:
@@ -38,13 +27,6 @@ def muxed(frames: np.ndarray, container_format: str, codec: str) -> bytes:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return file.getvalue()
-
-
-def rotated(mp4: bytes) -> bytes:
-    """The clip with the matrix of its track header set to a quarter turn clockwise, as phones do."""
-    at = mp4.index(b"tkhd") + 4 + 40
-    turn = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
-    return mp4[:at] + turn + mp4[at + 36 :]
 
 
 def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
