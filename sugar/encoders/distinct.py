@@ -138,7 +138,7 @@ def judge(scene: Scene, mask: np.ndarray) -> dict[str, float]:
         "skin": float((1 - 0.85 * _hand(scene, mask)) * (1 - 0.4 * hand_over_it)),
         "small": min(1.0, float(mask.mean()) / 0.1) ** 0.3,
         "still": 0.5 + 0.5 * min(1.0, moves / 0.5),
-        "part": 1 - 0.5 * moves_around,
+        "part": 1 - 0.8 * moves_around,
     }
 
 
