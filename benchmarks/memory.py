@@ -5,7 +5,10 @@ folder, on Sprite World with small frames, as many clips as triplets and two wor
 sum, over a stage's process and its workers, of the proportional set size (shared pages counted once), sampled
 four times a second; beside it the largest resident set of any one process, as the kernel keeps it. Then each
 stage is run again unchanged, and the seconds of the whole command are kept. Prints the figures and writes
-them, with date and hardware, to benchmarks/results/memory-cpu.json.
+them, with date and hardware, to benchmarks/results/memory-cpu.json, after each size.
+
+`--tiny`: networks of the same classes, a few kilobytes each, random weights and no filters, so that 50,000
+samples take minutes: what grows with their number is not in the networks.
 """
 
 from __future__ import annotations
@@ -22,11 +25,23 @@ from typing import Any
 import torch
 
 from benchmarks.measure import RESULTS, print_table, write_results
+from tests.tiny_networks import NAMES, make_tiny_networks
 
 STAGES = ("synthesize", "ingest", "validate", "encode")
 PROMPTS = 2
 WORKERS = 2
 INTERVAL_SECONDS = 0.25
+
+
+def tiny_settings(folder: Path) -> list[str]:
+    """Make tiny networks in `folder`; that these are to be used, and everything accepted."""
+    make_tiny_networks(folder)
+    networks = {"metrics_clip": "clip"} | {name: name for name in NAMES}
+    values = {f"networks.{key}": str(folder / name) for key, name in networks.items()}
+    values |= {
+        f"synthesize.filters.{name}": "null" for name in ("min_image_text", "min_identity", "min_consecutive")
+    }
+    return [f"--set={key}={value}" for key, value in values.items()]
 
 
 def settings(root: Path, samples: int, side_px: int, frames: int) -> list[str]:
@@ -92,11 +107,13 @@ def _pss_mib(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
-def measure(samples: int, side_px: int, frames: int, stages: list[str]) -> list[dict[str, Any]]:
+def measure(samples: int, side_px: int, frames: int, stages: list[str], tiny: bool) -> list[dict[str, Any]]:
     """A row a stage."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         arguments = settings(Path(folder), samples, side_px, frames)
+        if tiny:
+            arguments += tiny_settings(Path(folder) / "networks")
         run("source", arguments)
         for stage in stages:
             rows.append({"stage": stage, "samples": samples, **run(stage, arguments)})
@@ -112,14 +129,14 @@ def main() -> None:
     parser.add_argument("--side-px", type=int, default=32)
     parser.add_argument("--frames", type=int, default=9)
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--tiny", action="store_true", help="tiny networks with random weights, no filters")
     given = parser.parse_args()
-    rows = [
-        row
-        for samples in given.samples
-        for row in measure(samples, given.side_px, given.frames, given.stages)
-    ]
-    print_table(rows)
-    print(write_results("memory", rows, torch.device("cpu"), RESULTS))
+    rows: list[dict[str, Any]] = []
+    facts = {"side_px": given.side_px, "frames": given.frames, "tiny_networks": given.tiny}
+    for samples in given.samples:
+        rows += measure(samples, given.side_px, given.frames, given.stages, given.tiny)
+        print_table(rows)
+        print(write_results("memory", rows, torch.device("cpu"), RESULTS, facts))
 
 
 if __name__ == "__main__":
