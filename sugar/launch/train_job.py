@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sugar.config import InputError
+from sugar.launch import pod_security
 from sugar.training.job import TrainingJob
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
@@ -110,10 +111,16 @@ def train_job(
 
 def _patch(cluster: Cluster, mount: str) -> dict[str, Any]:
     """The volume, and time to finish a step and save when a pod is asked to go."""
+    container = {
+        "name": NODE,
+        "securityContext": pod_security.CONTAINER,
+        "volumeMounts": [{"name": "data", "mountPath": mount}],
+    }
     pod: dict[str, Any] = {
+        "securityContext": pod_security.POD,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": cluster.volume_claim}}],
-        "containers": [{"name": NODE, "volumeMounts": [{"name": "data", "mountPath": mount}]}],
+        "containers": [container],
     }
     if cluster.service_account:
         pod["serviceAccountName"] = cluster.service_account

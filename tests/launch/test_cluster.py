@@ -14,6 +14,7 @@ import pytest
 
 from sugar.config import InputError
 from sugar.launch import cluster as cluster_module
+from sugar.launch import pod_security
 from sugar.launch.cluster import run_on_cluster
 from sugar.launch.kubernetes_api import TrainJobs
 from sugar.launch.train_job import SPEC_DIGEST, Cluster, job_name, train_job
@@ -90,6 +91,11 @@ def test_the_object_is_one_of_the_published_schema(job, cluster) -> None:
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
     assert trainer["env"] == [{"name": "MLFLOW_RUN_ID", "value": "r1"}]
     assert trainer["command"][0] == "torchrun"
+    (patch,) = body["spec"]["runtimePatches"]
+    (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
+    pod = node["template"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["fsGroup"] == 1000
+    assert [one["securityContext"] for one in pod["containers"]] == [pod_security.CONTAINER]
 
 
 def test_the_name_is_that_of_the_training(job, cluster) -> None:

@@ -47,6 +47,13 @@ def test_the_job_has_an_index_a_group_with_retries_of_its_own():
     (container,) = spec["template"]["spec"]["containers"]
     assert container["volumeMounts"][0]["mountPath"] == "/data"
     assert container["env"] == []
+    # What a namespace that enforces the restricted standard asks of a pod.
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    context = spec["template"]["spec"]["securityContext"]
+    assert context["runAsNonRoot"] is True and context["seccompProfile"] == {"type": "RuntimeDefault"}
     by_digest = indexed_job("ingest", replace(CLUSTER, image="sugar@sha256:ab"), ["x"], 8, 3)
     (told,) = by_digest["spec"]["template"]["spec"]["containers"][0]["env"]
     assert told == {"name": "SUGAR_IMAGE_DIGEST", "value": "sha256:ab"}
