@@ -1,7 +1,8 @@
-# docker build --target cpu -t sugar:0.1.0 .          the default
-# docker build --target cuda -t sugar:0.1.0-cuda .    a GPU cluster
-# Both run as an ordinary user. BASE is any image with Python 3.11, venv and ca-certificates.
-# --build-arg GIT_REVISION=$(git rev-parse --short=12 HEAD): the provenance of what the image makes names it.
+# make images         targets cpu and cuda, tagged with the version, provenance in build arguments
+# Both run as an ordinary user (1000) and write to /tmp and to their volume alone, so that the root may be
+# read-only. Stages stand in this order so that a builder without BuildKit makes cpu without making cuda.
+# BASE: any image with Python 3.11, venv and ca-certificates.
+# TORCH_INDEX: where the CPU build of torch is; GIT_REVISION: named by the provenance of what the image makes.
 
 ARG BASE=python:3.11-slim
 FROM ${BASE} AS packages
@@ -12,9 +13,22 @@ ENV PATH=/opt/venv/bin:$PATH
 COPY constraints.txt pyproject.toml ./
 RUN pip install -c constraints.txt pip setuptools wheel
 
+# Without its dependencies first, so that an index that cannot be reached is an error, not a build with CUDA.
 FROM packages AS cpu-packages
-RUN pip install -c constraints.txt --index-url https://download.pytorch.org/whl/cpu \
-    --extra-index-url https://pypi.org/simple torch
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN pip install -c constraints.txt --index-url ${TORCH_INDEX} --no-deps torch \
+    && pip install -c constraints.txt torch
+
+FROM cpu-packages AS cpu
+ENV DS_ACCELERATOR=cpu
+COPY . .
+RUN pip install -c constraints.txt --no-build-isolation -e '.[server]' \
+    && useradd --create-home --uid 1000 sugar && mkdir /data && chown sugar /app /data
+USER 1000
+ARG GIT_REVISION=""
+ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false SUGAR_GIT_REVISION=${GIT_REVISION}
+ENTRYPOINT ["sugar"]
+CMD ["--help"]
 
 # On Linux the package index serves torch with CUDA.
 FROM packages AS cuda-packages
@@ -23,19 +37,8 @@ RUN pip install -c constraints.txt torch
 FROM cuda-packages AS cuda
 ENV DS_ACCELERATOR=cuda
 COPY . .
-RUN pip install -c constraints.txt --no-build-isolation -e . && useradd --create-home --uid 1000 sugar \
-    && chown sugar /app
-USER 1000
-ARG GIT_REVISION=""
-ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false SUGAR_GIT_REVISION=${GIT_REVISION}
-ENTRYPOINT ["sugar"]
-CMD ["--help"]
-
-FROM cpu-packages AS cpu
-ENV DS_ACCELERATOR=cpu
-COPY . .
-RUN pip install -c constraints.txt --no-build-isolation -e . && useradd --create-home --uid 1000 sugar \
-    && chown sugar /app
+RUN pip install -c constraints.txt --no-build-isolation -e '.[server]' \
+    && useradd --create-home --uid 1000 sugar && mkdir /data && chown sugar /app /data
 USER 1000
 ARG GIT_REVISION=""
 ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false SUGAR_GIT_REVISION=${GIT_REVISION}

@@ -78,6 +78,21 @@ pipeline: $(STAMP)  ## compile pipelines/sugar_tsf.yaml and pipelines/shards.yam
 	python -m pipelines.sugar_tsf
 	python -m pipelines.shards
 
+DOCKER ?= docker
+IMAGES ?= cpu cuda
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+# An edited tree says so: an image must not claim a revision that it does not hold.
+REVISION = $(shell git describe --always --abbrev=12 --exclude='*' --dirty 2>/dev/null)
+.PHONY: images
+images:  ## images sugar:VERSION and -cuda (REGISTRY=..., BASE=..., TORCH_INDEX=..., IMAGES=cpu, BUILD_FLAGS=...)
+	@for target in $(IMAGES); do \
+		tag=$(if $(REGISTRY),$(REGISTRY)/)sugar:$(VERSION); test $$target = cpu || tag=$$tag-$$target; \
+		$(DOCKER) build --target $$target --tag $$tag --build-arg GIT_REVISION=$(REVISION) \
+			$(if $(BASE),--build-arg BASE=$(BASE)) $(if $(TORCH_INDEX),--build-arg TORCH_INDEX=$(TORCH_INDEX)) \
+			$(BUILD_FLAGS) .; \
+		echo "make: built $$tag"; \
+	done
+
 .PHONY: constraints
 constraints: $(STAMP)  ## write constraints.txt from what is installed
 	@{ sed -n '/^#/p' constraints.txt; \
