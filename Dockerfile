@@ -11,18 +11,21 @@ WORKDIR /app
 RUN python3 -m venv /opt/venv
 ENV PATH=/opt/venv/bin:$PATH
 COPY constraints.txt pyproject.toml ./
-RUN pip install -c constraints.txt pip setuptools wheel
+RUN pip install -c constraints.txt pip setuptools wheel \
+    && mkdir sugar && touch sugar/__init__.py README.md LICENSE
 
-# Without its dependencies first, so that an index that cannot be reached is an error, not a build with CUDA.
+# What the package needs is installed beside an empty one, so that an edit of the code does not install it again.
+# Torch without its dependencies first: an index that cannot be reached is an error, not a build with CUDA.
 FROM packages AS cpu-packages
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install -c constraints.txt --index-url ${TORCH_INDEX} --no-deps torch \
     && pip install -c constraints.txt torch
+RUN pip install -c constraints.txt --no-build-isolation -e '.[server]'
 
 FROM cpu-packages AS cpu
 ENV DS_ACCELERATOR=cpu
 COPY . .
-RUN pip install -c constraints.txt --no-build-isolation -e '.[server]' \
+RUN pip install --no-deps --no-build-isolation -e . \
     && useradd --create-home --uid 1000 sugar && mkdir /data && chown sugar /app /data
 USER 1000
 ARG GIT_REVISION=""
@@ -33,11 +36,12 @@ CMD ["--help"]
 # On Linux the package index serves torch with CUDA.
 FROM packages AS cuda-packages
 RUN pip install -c constraints.txt torch
+RUN pip install -c constraints.txt --no-build-isolation -e '.[server]'
 
 FROM cuda-packages AS cuda
 ENV DS_ACCELERATOR=cuda
 COPY . .
-RUN pip install -c constraints.txt --no-build-isolation -e '.[server]' \
+RUN pip install --no-deps --no-build-isolation -e . \
     && useradd --create-home --uid 1000 sugar && mkdir /data && chown sugar /app /data
 USER 1000
 ARG GIT_REVISION=""

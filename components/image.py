@@ -3,16 +3,20 @@
 import os
 from typing import Any
 
+from sugar.launch.pod import LOGIN, LOGIN_SECRET
+
 IMAGE = os.environ.get("SUGAR_IMAGE", "sugar:0.1.0")
 USER = 1000
 """The user of the image (Dockerfile)."""
 
 
-def as_ordinary_user(task: Any) -> Any:
-    """The task, whose pod says that it is not root's: a "restricted" namespace takes no other.
+def for_cluster(task: Any) -> Any:
+    """The task, whose pod says that it is not root's and logs in to MLflow with the namespace's secret.
 
-    The rest that it asks for, Kubeflow Pipelines sets itself (kfp.kubernetes.set_security_context).
+    What else a "restricted" namespace asks for, Kubeflow Pipelines sets itself (kfp-kubernetes,
+    `set_security_context`). On one's own machine both are ignored.
     """
     from kfp import kubernetes
 
+    kubernetes.use_secret_as_env(task, LOGIN_SECRET, LOGIN, optional=True)
     return kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)

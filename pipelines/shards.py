@@ -19,7 +19,7 @@ from typing import Any
 from kfp import compiler, dsl, kubernetes
 
 import components
-from components.image import IMAGE, as_ordinary_user
+from components.image import IMAGE, for_cluster
 from sugar.data.origin import image_environment
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def shards_pipeline(cluster: Mapping[str, Any], parallelism: int) -> Any:
         """
         with dsl.ParallelFor(groups, name="groups", parallelism=parallelism) as group:
             task = components.shards(description=description, group=group)
-            as_ordinary_user(task).set_container_image(cluster["image"])
+            for_cluster(task).set_container_image(cluster["image"])
             # What is complete on the volume is skipped there; a cache would believe in shards that are gone.
             task.set_caching_options(enable_caching=False)
             task.set_retry(num_retries=RETRIES, backoff_duration="30s", backoff_factor=2.0)

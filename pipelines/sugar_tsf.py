@@ -11,7 +11,7 @@ from pathlib import Path
 from kfp import compiler, dsl
 
 import components
-from components.image import IMAGE, as_ordinary_user
+from components.image import IMAGE, for_cluster
 from sugar import __version__
 from sugar.data.origin import image_environment
 
@@ -20,8 +20,8 @@ PACKAGE = Path(__file__).with_suffix(".yaml")
 
 
 def _sized(task: dsl.PipelineTask, cpus: str, memory: str) -> dsl.PipelineTask:
-    """User, requests, limits and retries of a task: a pod that is evicted is not the end of a run."""
-    as_ordinary_user(task)
+    """Pod, requests, limits and retries of a task: a pod that is evicted is not the end of a run."""
+    for_cluster(task)
     for name, value in image_environment(IMAGE).items():
         task.set_env_variable(name, value)
     task.set_cpu_request(cpus).set_cpu_limit(cpus).set_memory_request(memory).set_memory_limit(memory)
@@ -54,7 +54,7 @@ def sugar_tsf(
         encoding_gpus: GPUs of each task that runs frozen networks (encode, evaluate).
         training_gpus: GPUs of each training task.
     """
-    settings = as_ordinary_user(
+    settings = for_cluster(
         components.configure(config=config, profile=profile, overrides=overrides, code_version=code_version)
     ).outputs
 

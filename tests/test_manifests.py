@@ -23,6 +23,7 @@ import yaml
 
 from sugar import __version__
 from sugar.config import load_params
+from sugar.launch.pod import LOGIN, LOGIN_SECRET
 
 OVERLAYS = ("local", "cluster")
 API = "1.31"
@@ -157,7 +158,8 @@ def test_the_cluster_has_accounts_and_its_secret_is_named(project_root: Path):
     assert {key["name"] for key in keys} == {volume["secret"]["secretName"]} == {"mlflow"}
     told = (folder / "kustomization.yaml").read_text()  # it says how to make it
     wanted = [key["key"] for key in keys] + [item["key"] for item in volume["secret"]["items"]]
-    assert all(re.search(rf"--from-(literal|file)={re.escape(key)}\b", told) for key in wanted)
+    assert all(re.search(rf"--from-(literal|file)={re.escape(key)}\b", told) for key in [*wanted, *LOGIN])
+    assert f"secret generic {LOGIN_SECRET} " in told
 
 
 def test_the_server_takes_each_name_of_its_service_with_and_without_the_port(overlay: Objects):

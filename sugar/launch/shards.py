@@ -13,7 +13,7 @@ from typing import Any
 
 from sugar.data.atomic import sha256_bytes
 from sugar.data.origin import image_environment
-from sugar.launch import pod_security
+from sugar.launch.pod import CONTAINER_SECURITY, POD_SECURITY
 from sugar.launch.train_job import Cluster
 
 logger = logging.getLogger(__name__)
@@ -42,11 +42,11 @@ def indexed_job(
         "env": [{"name": name, "value": value} for name, value in image_environment(cluster.image).items()],
         "volumeMounts": [{"name": "data", "mountPath": cluster.mount_path}],
         "resources": {"requests": dict(cluster.resources), "limits": dict(cluster.resources)},
-        "securityContext": pod_security.CONTAINER,
+        "securityContext": CONTAINER_SECURITY,
     }
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
-        "securityContext": pod_security.POD,
+        "securityContext": POD_SECURITY,
         "containers": [container],
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": cluster.volume_claim}}],
     }

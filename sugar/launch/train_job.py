@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sugar.config import InputError
-from sugar.launch import pod_security
+from sugar.launch.pod import CONTAINER_SECURITY, POD_SECURITY, login_environment
 from sugar.training.job import TrainingJob
 
 GROUP, VERSION, PLURAL = "trainer.kubeflow.org", "v1alpha1", "trainjobs"
@@ -84,7 +84,10 @@ def train_job(
         "trainer": {
             "image": cluster.image,
             "command": ["torchrun", "--max-restarts=0", *arguments],
-            "env": [{"name": key, "value": value} for key, value in sorted(environment.items())],
+            "env": [
+                *({"name": key, "value": value} for key, value in sorted(environment.items())),
+                *login_environment(),
+            ],
             "numNodes": cluster.num_nodes,
             "numProcPerNode": job.num_processes // cluster.num_nodes,
             "resourcesPerNode": {"requests": resources, "limits": resources},
@@ -113,11 +116,11 @@ def _patch(cluster: Cluster, mount: str) -> dict[str, Any]:
     """The volume, and time to finish a step and save when a pod is asked to go."""
     container = {
         "name": NODE,
-        "securityContext": pod_security.CONTAINER,
+        "securityContext": CONTAINER_SECURITY,
         "volumeMounts": [{"name": "data", "mountPath": mount}],
     }
     pod: dict[str, Any] = {
-        "securityContext": pod_security.POD,
+        "securityContext": POD_SECURITY,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
         "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": cluster.volume_claim}}],
         "containers": [container],

@@ -14,9 +14,9 @@ import pytest
 
 from sugar.config import InputError
 from sugar.launch import cluster as cluster_module
-from sugar.launch import pod_security
 from sugar.launch.cluster import run_on_cluster
 from sugar.launch.kubernetes_api import TrainJobs
+from sugar.launch.pod import CONTAINER_SECURITY
 from sugar.launch.train_job import SPEC_DIGEST, Cluster, job_name, train_job
 from sugar.training.job import TrainingJob
 from sugar.training.output import COMPLETION
@@ -89,13 +89,20 @@ def test_the_object_is_one_of_the_published_schema(job, cluster) -> None:
     assert json.loads(known.to_json()) == body
     trainer = body["spec"]["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 8)
-    assert trainer["env"] == [{"name": "MLFLOW_RUN_ID", "value": "r1"}]
+    given, *login = trainer["env"]
+    assert given == {"name": "MLFLOW_RUN_ID", "value": "r1"}
+    secrets = {entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in login}
+    assert {name: secret["key"] for name, secret in secrets.items()} == {
+        "MLFLOW_TRACKING_USERNAME": "username",
+        "MLFLOW_TRACKING_PASSWORD": "password",
+    }
+    assert all(secret["optional"] for secret in secrets.values())  # a server without accounts has none
     assert trainer["command"][0] == "torchrun"
     (patch,) = body["spec"]["runtimePatches"]
     (node,) = patch["trainingRuntimeSpec"]["template"]["spec"]["replicatedJobs"]
     pod = node["template"]["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsNonRoot"] is True and pod["securityContext"]["fsGroup"] == 1000
-    assert [one["securityContext"] for one in pod["containers"]] == [pod_security.CONTAINER]
+    assert [one["securityContext"] for one in pod["containers"]] == [CONTAINER_SECURITY]
 
 
 def test_the_name_is_that_of_the_training(job, cluster) -> None:

@@ -70,11 +70,14 @@ def test_stages_have_resources_and_retries_and_training_asks_for_gpus(spec: dict
         assert gpus == (name.split("-")[0] in ("encode", "pretrain", "finetune", "evaluate")), name
 
 
-def test_no_task_runs_as_root(compiled: Path, spec: dict):
+def test_no_task_runs_as_root_and_each_may_log_in(compiled: Path, spec: dict):
     _, platform = yaml.safe_load_all(compiled.read_text())
     told = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert set(told) == set(spec["deploymentSpec"]["executors"])
-    assert all(one["securityContext"]["runAsNonRoot"] is True for one in told.values())
+    for one in told.values():
+        assert one["securityContext"]["runAsNonRoot"] is True
+        (secret,) = one["secretAsEnv"]
+        assert (secret["secretName"], secret["optional"]) == ("mlflow-client", True)
 
 
 def test_only_the_registration_is_never_taken_from_the_cache(spec: dict):
