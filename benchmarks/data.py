@@ -12,6 +12,7 @@ import argparse
 import resource
 import tempfile
 import time
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -169,16 +170,54 @@ def unchanged_encode(num_samples: int) -> list[Row]:
         return [row("encode, unchanged", seconds, num_samples, "samples", wall_s=time.perf_counter() - wall)]
 
 
-def large_clips(repeats: int) -> list[Row]:
+def _large_clip() -> tuple[np.ndarray, bytes]:
     rng = np.random.default_rng(0)
     ground = cv2.resize(rng.integers(0, 256, (30, 45, 3), np.uint8), (820, 540))
     frames = np.stack([ground[k : k + 480, 2 * k : 2 * k + 720] for k in range(49)])
-    content = encode_mp4(frames, 8)
+    return frames, encode_mp4(frames, 8)
+
+
+def _read_large(content: bytes, rules: Rules) -> Any:
+    return read_windows(
+        content, fps=8, num_frames=49, height_px=480, width_px=720, still_indices=[[3]], rules=rules
+    )
+
+
+def _vet_large(content: bytes, count: int, ready: Any) -> None:
+    """What a worker does with large clips but for the encoders; `ready`: all start at once."""
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    judges = load_judges(flow="dis", quality=True)
+    frames, _ = _large_clip()
+    score_triplets(frames[None], None, None, judges)
+    ready.wait()
+    for _ in range(count):
+        _read_large(content, Rules())
+        score_triplets(frames[None], None, None, judges)
+
+
+def large_clips_in_workers(workers: int = 2, count: int = 20) -> list[Row]:
+    """Decode, resize and score in processes side by side, by the wall clock: for a quiet machine."""
+    content = _large_clip()[1]
+    context = get_context("spawn")
+    ready = context.Barrier(workers + 1)
+    group = [context.Process(target=_vet_large, args=(content, count, ready)) for _ in range(workers)]
+    for process in group:
+        process.start()
+    ready.wait()
+    start = time.perf_counter()
+    for process in group:
+        process.join()
+    seconds = time.perf_counter() - start
+    name = f"clip 49x480x720: decode, resize, scores, {workers} processes (wall)"
+    return [row(name, seconds, workers * count, "clips")]
+
+
+def large_clips(repeats: int) -> list[Row]:
+    frames, content = _large_clip()
 
     def read(rules: Rules) -> Any:
-        return read_windows(
-            content, fps=8, num_frames=49, height_px=480, width_px=720, still_indices=[[3]], rules=rules
-        )
+        return _read_large(content, rules)
 
     everything = Rules(scene_threshold=27.0, min_change=0.0005, max_flashes=3.0, crop_bars=True)
     variants = {
@@ -208,6 +247,7 @@ def main() -> None:
         + unchanged_encode(given.samples)
         + scoring(given.clips, given.repeats)
         + large_clips(given.repeats)
+        + large_clips_in_workers()
     )
     columns = list(dict.fromkeys(name for one in rows for name in one))
     print_table([{name: one.get(name, "") for name in columns} for one in rows])
