@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
+from diffusers.models.attention_dispatch import (
+    AttentionBackendName,
+    _AttentionBackendRegistry,
+    dispatch_attention_fn,
+)
 from diffusers.models.embeddings import apply_rotary_emb
 from torch import Tensor
 
@@ -72,7 +76,7 @@ class SelectiveAttnProcessor:
             from sugar.model.flex import flex_selective_attention
 
             out_BLNK = flex_selective_attention(query_BNLK, key_BNLK, value_BNLK, plan).transpose(1, 2)
-        elif self._attention_backend is None and readers_pay(query_BNLK, plan):
+        elif readers_pay(query_BNLK, plan) and self._takes_torchs_choice():
             out_BLNK = attend_by_readers(query_BNLK, key_BNLK, value_BNLK, plan).transpose(1, 2)
         else:
             out_BLNK = run_plan(query_BLNK, key_BLNK, value_BLNK, plan, self._attend, dim=1)
@@ -89,6 +93,13 @@ class SelectiveAttnProcessor:
             query_BLD, key_BLD, value_BLD = attn.to_q(asking_BLD), attn.to_k(joint_BLD), attn.to_v(joint_BLD)
         heads = attn.heads
         return tuple(each.unflatten(-1, (heads, -1)) for each in (query_BLD, key_BLD, value_BLD))  # pyright: ignore[reportReturnType]
+
+    def _takes_torchs_choice(self) -> bool:
+        """Whether neither `set_attention_backend` nor the context `attention_backend` names a kernel."""
+        backend: Any = self._attention_backend
+        if backend is None:
+            backend, _ = _AttentionBackendRegistry.get_active_backend()
+        return AttentionBackendName(backend) == AttentionBackendName.NATIVE
 
     def _attend(self, query_BLNK: Tensor, key_BLNK: Tensor, value_BLNK: Tensor) -> Tensor:
         return dispatch_attention_fn(query_BLNK, key_BLNK, value_BLNK, backend=self._attention_backend)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -18,6 +22,9 @@ from sugar.model.attention import (
     selective_attention,
 )
 from sugar.model.by_readers import attend_by_readers, reader_calls, rows
+
+sys.path.insert(0, str(Path(__file__).parent))
+from small_models import random_batch, sugar_transformer
 
 MIDDLING = {"dino": 65, "clip": 65, "text": 32, "first_frame": 192, "other_frames": 768}
 BY_ALL = frozenset({"text", "first_frame", "other_frames"})
@@ -91,3 +98,24 @@ def test_selective_attention_takes_it_where_the_fused_kernel_may_be_used(monkeyp
         plain = selective_attention(*qkv, DESIGNS["b"], MIDDLING)
     assert len(taken) == 1
     torch.testing.assert_close(fused, plain, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_backend_that_is_asked_for_is_used_instead(monkeypatch):
+    from diffusers.models.attention_dispatch import attention_backend
+
+    taken = []
+
+    def attend(*arguments):
+        taken.append(True)
+        return attend_by_readers(*arguments)
+
+    monkeypatch.setattr("sugar.model.processor.attend_by_readers", attend)
+    model = sugar_transformer("b", sample_width=32, sample_height=32)
+    batch = replace(random_batch(1), latents=torch.randn(1, 3, 4, 32, 32))
+    expected = model(*batch.arguments).sample
+    assert taken
+    taken.clear()
+    with attention_backend("_native_math"):
+        torch.testing.assert_close(model(*batch.arguments).sample, expected, atol=1e-5, rtol=1e-4)
+    assert not taken
