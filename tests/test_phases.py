@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from module_files import load_module
 from safetensors.torch import load_file, save_file
 
 from sugar.config import InputError
@@ -17,13 +17,7 @@ from sugar.training.checkpoint import WEIGHTS_FILE, read_weights
 from sugar.training.frozen import digests
 from sugar.training.strategies import Phase
 
-_SPEC = importlib.util.spec_from_file_location(
-    "training_fixtures", Path(__file__).with_name("training") / "conftest.py"
-)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_FIXTURES = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_FIXTURES)
+_FIXTURES = load_module(Path(__file__).with_name("training") / "conftest.py")
 base, caches, make_job = _FIXTURES.base, _FIXTURES.caches, _FIXTURES.make_job
 
 SETTINGS = {

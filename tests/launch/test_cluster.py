@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from module_files import load_module
 
 from sugar.config import InputError
 from sugar.launch import cluster as cluster_module
@@ -23,11 +23,7 @@ from sugar.training.output import COMPLETION
 from sugar.training.signals import Preempted
 from sugar.training.trainer import TrainingDiverged
 
-_SPEC = importlib.util.spec_from_file_location("api_server", Path(__file__).with_name("api_server.py"))
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_SERVER = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_SERVER)
+_SERVER = load_module(Path(__file__).with_name("api_server.py"))
 JOBS = _SERVER.JOBS
 FIGURES = {"loss": 0.25}
 

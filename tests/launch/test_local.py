@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from module_files import load_module
 
 from sugar.config import InputError
 from sugar.launch import local
@@ -19,14 +19,8 @@ from sugar.launch.local import _complete_lines, event_writer, run_training
 from sugar.training.checkpoint import read_weights
 from sugar.training.signals import EXIT_START_AGAIN, Preempted
 
-_FIXTURES = importlib.util.spec_from_file_location(
-    "training_fixtures", Path(__file__).parents[1] / "training" / "conftest.py"
-)
-assert _FIXTURES is not None
-assert _FIXTURES.loader is not None
-_MODULE = importlib.util.module_from_spec(_FIXTURES)
-_FIXTURES.loader.exec_module(_MODULE)
-base, caches, make_job = _MODULE.base, _MODULE.caches, _MODULE.make_job
+_FIXTURES = load_module(Path(__file__).parents[1] / "training" / "conftest.py")
+base, caches, make_job = _FIXTURES.base, _FIXTURES.caches, _FIXTURES.make_job
 
 
 def test_one_process_is_this_one(make_job) -> None:

@@ -9,7 +9,6 @@ them. No moment depends on how fast the machine is: a run waits where its end is
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import random
@@ -22,6 +21,7 @@ from typing import Any
 
 import pytest
 import torch
+from module_files import load_module
 
 from sugar.launch import worker
 from sugar.launch.local import run_training
@@ -31,21 +31,11 @@ from sugar.training.frozen import digests, verify_frozen
 from sugar.training.job import TrainingJob
 from sugar.training.signals import EXIT_START_AGAIN, Preempted
 
-
-def _module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_FIXTURES = _module(Path(__file__).parents[1] / "training" / "conftest.py")
+_FIXTURES = load_module(Path(__file__).parents[1] / "training" / "conftest.py")
 base, caches = _FIXTURES.base, _FIXTURES.caches
-_INTERRUPTED = _module(Path(__file__).with_name("interrupted_rank.py"))
-_FORKED = _module(Path(__file__).with_name("forked_ranks.py"))
-_GROUPS = _module(Path(__file__).with_name("rank_groups.py"))
+_INTERRUPTED = load_module(Path(__file__).with_name("interrupted_rank.py"))
+_FORKED = load_module(Path(__file__).with_name("forked_ranks.py"))
+_GROUPS = load_module(Path(__file__).with_name("rank_groups.py"))
 PLACES, PAUSE_STEP, when = _INTERRUPTED.PLACES, _INTERRUPTED.PAUSE_STEP, _GROUPS.when
 STEPS, STEP_SECONDS = 14, 0.25
 TIMED = {"seconds_per_step", "samples_per_second", "video_tokens_per_second", "gigaflops", "peak_memory_gib"}

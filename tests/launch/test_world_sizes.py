@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import socket
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from module_files import load_module
 
 from sugar.data.latents import LatentCache
 from sugar.data.sampling import batch_indices
@@ -27,19 +27,9 @@ from sugar.training.engine import _import_deepspeed
 from sugar.training.job import TrainingJob
 from sugar.training.trainer import TrainingDiverged
 
-
-def _module(path: Path) -> Any:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_FIXTURES = _module(Path(__file__).parents[1] / "training" / "conftest.py")
-_FORKED = _module(Path(__file__).with_name("forked_ranks.py"))
-_GROUPS = _module(Path(__file__).with_name("rank_groups.py"))
+_FIXTURES = load_module(Path(__file__).parents[1] / "training" / "conftest.py")
+_FORKED = load_module(Path(__file__).with_name("forked_ranks.py"))
+_GROUPS = load_module(Path(__file__).with_name("rank_groups.py"))
 base, caches, make_job = _FIXTURES.base, _FIXTURES.caches, _FIXTURES.make_job
 
 Told = dict[int, dict[str, float]]

@@ -83,14 +83,21 @@ def test_where_it_does_not_pay_the_plan_stays(name, changes):
     assert not reader_calls(attention_plan(DESIGNS[name], {**MIDDLING, **changes}))
 
 
-def test_selective_attention_takes_it_where_the_fused_kernel_may_be_used(monkeypatch):
-    taken = []
+@pytest.fixture
+def taken(monkeypatch):
+    """An entry for each attention by readers that the function or the processor made."""
+    calls = []
 
     def attend(*arguments):
-        taken.append(True)
+        calls.append(True)
         return attend_by_readers(*arguments)
 
     monkeypatch.setattr("sugar.model.by_readers.attend_by_readers", attend)
+    monkeypatch.setattr("sugar.model.processor.attend_by_readers", attend)
+    return calls
+
+
+def test_selective_attention_takes_it_where_the_fused_kernel_may_be_used(taken):
     qkv = torch.randn(3, 1, 1, 1122, 8).unbind()
     fused = selective_attention(*qkv, DESIGNS["b"], MIDDLING)
     assert len(taken) == 1
@@ -101,16 +108,9 @@ def test_selective_attention_takes_it_where_the_fused_kernel_may_be_used(monkeyp
 
 
 @torch.no_grad()
-def test_a_backend_that_is_asked_for_is_used_instead(monkeypatch):
+def test_a_backend_that_is_asked_for_is_used_instead(taken):
     from diffusers.models.attention_dispatch import attention_backend
 
-    taken = []
-
-    def attend(*arguments):
-        taken.append(True)
-        return attend_by_readers(*arguments)
-
-    monkeypatch.setattr("sugar.model.processor.attend_by_readers", attend)
     model = sugar_transformer("b", sample_width=32, sample_height=32)
     batch = replace(random_batch(1), latents=torch.randn(1, 3, 4, 32, 32))
     expected = model(*batch.arguments).sample

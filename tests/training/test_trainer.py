@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import importlib.util
 import json
 import logging
 import math
@@ -18,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from module_files import load_module
 from safetensors.torch import load_file, save_file
 
 from sugar.config import InputError
@@ -30,6 +30,9 @@ from sugar.training.history import NAMES
 from sugar.training.job import TrainingJob
 from sugar.training.signals import EXIT_START_AGAIN, Preempted
 from sugar.training.trainer import TrainingDiverged, learning_rate_at, train
+
+_FIXTURES = load_module(Path(__file__).with_name("conftest.py"))
+
 
 SLOW = [(0, "bf16"), (1, "fp32"), (2, "fp32"), (2, "bf16"), (3, "fp32"), (3, "bf16")]
 ENGINES = [(0, "fp32"), (1, "bf16"), *(pytest.param(*engine, marks=pytest.mark.slow) for engine in SLOW)]
@@ -161,14 +164,7 @@ def test_an_unfinished_run_of_other_values_is_never_overwritten(make_job, caches
 
 
 def _other_cache(folder: Path) -> Path:
-    spec = importlib.util.spec_from_file_location(
-        "training_fixtures", Path(__file__).with_name("conftest.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.make_cache(folder / "other", 20, seed=9)
+    return _FIXTURES.make_cache(folder / "other", 20, seed=9)
 
 
 def test_a_damaged_newest_checkpoint_costs_its_steps_and_nothing_else(make_job) -> None:
@@ -259,14 +255,7 @@ def test_sigterm_finishes_the_step_saves_and_asks_to_be_started_again(make_job) 
 @pytest.fixture
 def broken_cache(tmp_path, caches) -> Callable[[tuple[int, ...]], str]:
     def make(bad: tuple[int, ...]) -> str:
-        spec = importlib.util.spec_from_file_location(
-            "training_fixtures", Path(__file__).with_name("conftest.py")
-        )
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return str(module.make_cache(tmp_path / "broken", 24, seed=1, bad=bad))
+        return str(_FIXTURES.make_cache(tmp_path / "broken", 24, seed=1, bad=bad))
 
     return make
 
