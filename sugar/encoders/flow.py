@@ -1,12 +1,12 @@
 """Optical flow between neighbouring frames: DIS (OpenCV) anywhere, RAFT (torchvision) as VBench runs it.
 
-Axes: T frames, 2 = (x, y), H W height and width, C channels. Flow is in pixels, from frame t to frame t + 1.
+Axes: T frames, P pairs (T-1 where all are asked for), 2 = (x, y), H W height and width, C channels. Flow is
+in pixels, from frame t to frame t + 1.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -24,11 +24,18 @@ DIS_MIN_SIDE_PX = 16
 DIS_SIDE_PX = 128
 """Frames with a longer short side are searched at this one; assumption (decision 0008)."""
 
-Flow = Callable[[np.ndarray], np.ndarray]
+
+class Flow(Protocol):
+    """uint8 frames [T, H, W, 3] to float32 flows [P, 2, H, W].
+
+    `first`: numbers of the frames that pairs start with; None: all but the last.
+    """
+
+    def __call__(self, frames_THWC: np.ndarray, first: np.ndarray | None = None) -> np.ndarray: ...
 
 
 def make_flow(kind: str, device: str | torch.device = "cpu") -> Flow:
-    """The optical flow of a configuration: uint8 frames [T, H, W, 3] to float32 flows [T-1, 2, H, W].
+    """The optical flow of a configuration.
 
     Args:
         kind: "dis", or "raft" (needs torchvision, which fetches the weights that VBench uses).
@@ -41,12 +48,12 @@ def make_flow(kind: str, device: str | torch.device = "cpu") -> Flow:
         return dis_flow
     if kind == "raft":
         network = load_raft(device)
-        return lambda frames_THWC: raft_flow(network, frames_THWC, device)
+        return lambda frames_THWC, first=None: raft_flow(network, frames_THWC, device, first)
     raise InputError(f"networks.flow.kind must be one of {FLOW_KINDS}, got {kind!r}")
 
 
-def dis_flow(frames_THWC: np.ndarray) -> np.ndarray:
-    """Dense inverse search (Kroeger et al. 2016), OpenCV's medium preset: float32 [T-1, 2, h, w].
+def dis_flow(frames_THWC: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
+    """Dense inverse search (Kroeger et al. 2016), OpenCV's medium preset: float32 [P, 2, h, w], as `Flow`.
 
     h, w are H, W, or smaller for frames with a short side over `DIS_SIDE_PX`; lengths are in pixels of H, W.
 
@@ -62,12 +69,16 @@ def dis_flow(frames_THWC: np.ndarray) -> np.ndarray:
     scale = DIS_SIDE_PX / min(height, width)
     if scale < 1:
         grey = _shrunk(grey, scale)
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     with _one_thread():
-        # No output array is passed: OpenCV would take what is in it for a first guess.
+        # A search of its own for each pair: on small frames OpenCV's keeps settings from one to the next. No
+        # output array is passed: OpenCV would take what is in it for a first guess.
         flows = [
-            search.calc(first, second, None)  # pyright: ignore[reportCallIssue, reportArgumentType]
-            for first, second in pairwise(grey)
+            cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(
+                grey[start],
+                grey[start + 1],
+                None,  # pyright: ignore[reportCallIssue, reportArgumentType]
+            )
+            for start in _starts(num_frames, first)
         ]
     found = np.ascontiguousarray(np.stack(flows).transpose(0, 3, 1, 2))
     if scale < 1:
@@ -115,8 +126,13 @@ def load_raft(device: str | torch.device = "cpu") -> Any:
 
 
 @torch.no_grad()
-def raft_flow(network: Any, frames_THWC: np.ndarray, device: str | torch.device = "cpu") -> np.ndarray:
-    """Flow of a RAFT network of torchvision's form, after 20 updates (VBench): float32 [T-1, 2, H, W].
+def raft_flow(
+    network: Any,
+    frames_THWC: np.ndarray,
+    device: str | torch.device = "cpu",
+    first: np.ndarray | None = None,
+) -> np.ndarray:
+    """Flow of a RAFT network of torchvision's form, after 20 updates (VBench): float32 [P, 2, H, W].
 
     Frames are padded with copies of their border to multiples of 8 px. torchvision's RAFT refuses sides under
     128 px: smaller frames are enlarged by a whole factor, and their flow made smaller by the same.
@@ -130,16 +146,21 @@ def raft_flow(network: Any, frames_THWC: np.ndarray, device: str | torch.device 
     rows, columns = -pixels.shape[2] % 8, -pixels.shape[3] % 8
     top, left = rows // 2, columns // 2
     pixels = functional.pad(pixels, (left, columns - left, top, rows - top), mode="replicate")
+    starts = torch.as_tensor(_starts(len(pixels), first), device=pixels.device)
     flows = torch.cat(
         [
-            network(first, second, num_flow_updates=RAFT_UPDATES)[-1]
-            for first, second in zip(pixels[:-1].split(RAFT_BATCH), pixels[1:].split(RAFT_BATCH), strict=True)
+            network(pixels[batch], pixels[batch + 1], num_flow_updates=RAFT_UPDATES)[-1]
+            for batch in starts.split(RAFT_BATCH)
         ]
     )
     flows = flows[..., top : top + height * enlarge, left : left + width * enlarge]
     if enlarge > 1:
         flows = functional.avg_pool2d(flows, enlarge) / enlarge
     return flows.float().cpu().numpy()
+
+
+def _starts(num_frames: int, first: np.ndarray | None) -> np.ndarray:
+    return np.arange(num_frames - 1) if first is None else first
 
 
 def _checked_frames(frames_THWC: np.ndarray) -> torch.Tensor:

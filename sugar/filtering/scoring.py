@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from sugar.config import InputError
-from sugar.encoders.flow import make_flow
+from sugar.encoders.flow import Flow, make_flow
 from sugar.encoders.image import identity_canvases
 from sugar.filtering.aesthetic import load_aesthetic_head
 from sugar.metrics.consistency import consecutive_similarity, random_pair_similarity
@@ -29,14 +29,14 @@ class Judges:
     """What scores are made with: each a function, None where its scores are not wanted.
 
     dino, clip_image: uint8 pictures [N, H, W, 3] to features [N, D]. clip_text: texts to features [N, D].
-    flow: frames [T, H, W, 3] to flows [T-1, 2, H, W]. canvas_px: side of the identity pictures shown to
+    flow: see `sugar.encoders.flow.Flow`. canvas_px: side of the identity pictures shown to
     `dino`. aesthetic: features of `clip_image` to ratings [N]. quality: score sharpness and exposure.
     """
 
     dino: Callable[[np.ndarray], Any] | None = None
     clip_image: Callable[[np.ndarray], Any] | None = None
     clip_text: Callable[[Sequence[str]], Any] | None = None
-    flow: Callable[[np.ndarray], np.ndarray] | None = None
+    flow: Flow | None = None
     canvas_px: int = 224
     aesthetic: Callable[[Any], np.ndarray] | None = None
     quality: bool = False
@@ -131,10 +131,8 @@ def score_triplets(
     return scores
 
 
-def _flow_px(frames_THWC: np.ndarray, flow: Callable[[np.ndarray], np.ndarray]) -> float:
+def _flow_px(frames_THWC: np.ndarray, flow: Flow) -> float:
     """Mean `flow_strength` of the pairs of neighbouring frames, or of MAX_FLOW_PAIRS evenly spaced ones."""
     pairs = len(frames_THWC) - 1
-    if pairs <= MAX_FLOW_PAIRS:
-        return float(flow_strength(flow(frames_THWC)).mean())
-    chosen = np.linspace(0, pairs - 1, MAX_FLOW_PAIRS).round().astype(int)
-    return float(np.mean([flow_strength(flow(frames_THWC[i : i + 2]))[0] for i in chosen]))
+    first = None if pairs <= MAX_FLOW_PAIRS else np.linspace(0, pairs - 1, MAX_FLOW_PAIRS).round().astype(int)
+    return float(flow_strength(flow(frames_THWC, first)).mean())

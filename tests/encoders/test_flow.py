@@ -86,3 +86,16 @@ def test_raft_pads_enlarges_and_undoes_both(height, width):
     expected = np.arange(11) * 20 / 127.5 - 1
     np.testing.assert_allclose(middle, np.stack([expected[:-1], expected[1:]], axis=1), atol=1e-5)
     np.testing.assert_allclose(flows[:, :, 0] * enlarge, 1.0, atol=1e-5)
+
+    some = np.array([0, 2, 3, 9])
+    calls.clear()
+    np.testing.assert_array_equal(raft_flow(network, frames, first=some), flows[some])
+    assert [shape[0] for shape, _ in calls] == [4]
+
+
+def test_the_flow_of_some_pairs_is_that_of_all():
+    tiles = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    ground = tiles.repeat(8, axis=0).repeat(8, axis=1)
+    frames = np.stack([ground[:32, 2 * shift : 2 * shift + 40] for shift in (0, 1, 3, 4, 6, 9)])
+    flow, some = make_flow("dis"), np.array([1, 4])
+    np.testing.assert_array_equal(flow(frames, some), flow(frames)[some])
