@@ -44,7 +44,9 @@ SHAPES = {
 CPU_SHAPES = ("1k-small", "1k", "2k", "4k", "9k", "18k")
 
 
-def variants_of(design: str, qkv: Sequence[Tensor], lengths: Mapping[str, int]) -> dict[str, Callable]:
+def variants_of(
+    design: str, qkv: Sequence[Tensor], lengths: Mapping[str, int], flex: bool
+) -> dict[str, Callable]:
     """Selective attention and what it is compared with, tokens in the design's own order."""
     order = token_order(DESIGNS[design])
     starts = dict(zip(GROUPS, torch.tensor([0, *lengths.values()]).cumsum(0).tolist(), strict=False))
@@ -54,7 +56,7 @@ def variants_of(design: str, qkv: Sequence[Tensor], lengths: Mapping[str, int]) 
         "dense": lambda: F.scaled_dot_product_attention(*qkv, attn_mask=mask),
         "selective": lambda: selective_attention(*qkv, DESIGNS[design], lengths, order=order),
     }
-    if qkv[0].is_cuda:
+    if flex:
         from sugar.model.flex import flex_selective_attention
 
         plan = attention_plan(DESIGNS[design], lengths, order)
@@ -72,7 +74,8 @@ def measure(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     cotangent = torch.randn_like(qkv[0])
     attends = {("full", ""): lambda: F.scaled_dot_product_attention(*qkv)}
     for design in args.designs:
-        attends |= {(key, design): attend for key, attend in variants_of(design, qkv, lengths).items()}
+        flex = device.type == "cuda" and design in args.flex
+        attends |= {(key, design): run for key, run in variants_of(design, qkv, lengths, flex).items()}
     runs = {
         key: lambda attend=attend: torch.autograd.grad(attend(), qkv, cotangent)
         for key, attend in attends.items()
@@ -118,6 +121,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--shape", action="append", choices=SHAPES, help=f"default: {', '.join(CPU_SHAPES)}")
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=DESIGNS)
+    parser.add_argument(
+        "--flex",
+        nargs="*",
+        default=list(DESIGNS),
+        choices=DESIGNS,
+        help="designs with FlexAttention too (GPU)",
+    )
     parser.add_argument("--repeats", type=int, help="rounds; default: fewer at greater lengths")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -203,13 +203,16 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=30, help="held-out subjects, one video each")
     parser.add_argument("--cache-threshold", type=float, default=0.15)
     parser.add_argument("--interval-end", type=float, default=0.6, help="share of the steps that are guided")
+    parser.add_argument("--variants", nargs="+", metavar="NAME", help="of the first table; default: all")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--out", type=Path, default=RESULTS)
     args = parser.parse_args()
     device = torch.device(args.device)
     sampler = random_sampler(args, device)
-    rows = compare(sampler, variants_of(args, (4.0, 7.5)), args.repeats, args.clock)
+    variants = variants_of(args, (4.0, 7.5))
+    chosen = {name: variants[name] for name in ["exact", *(args.variants or variants)]}
+    rows = compare(sampler, chosen, args.repeats, args.clock)
     print_table(rows)
     facts: dict[str, Any] = {"shape": args.shape, "design": args.design, "steps": args.steps}
     facts |= {"cache_threshold": args.cache_threshold, "interval_end": args.interval_end}

@@ -90,6 +90,12 @@ def test_numbers_in_every_notation(params_file: Path, text: str, value: float):
             "training={zero_stage: 0, offload_optimizer: true}",
             "training.offload_optimizer must be false in ZeRO stage 0",
         ),
+        (
+            "training={zero_stage: 3, compile_blocks: true}",
+            "training.compile_blocks must be false in ZeRO stage 3",
+        ),
+        ("training.gradient_checkpointing=some", "training.gradient_checkpointing must be"),
+        ("training.attention_backend=fast", "training.attention_backend must be one of 'native', 'flash'"),
         ("evaluate.image_scales=[]", "evaluate.image_scales must have at least 1 entries, got []"),
         ("networks.device=tpu", "networks.device must match"),
         ("video.num_frames=8", "video.num_frames must be 4n + 1 (CogVideoX's VAE), got 8"),

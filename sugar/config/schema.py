@@ -297,7 +297,9 @@ class Training(Section):
     betas: Annotated[tuple[Beta, Beta], BeforeValidator(_as_tuple)]
     max_grad_norm: Positive
     ema_decay: Beta
-    gradient_checkpointing: bool
+    gradient_checkpointing: Literal[False, True, "selective"]
+    compile_blocks: bool
+    attention_backend: Literal["native", "flash", "cudnn", "flex"] | None
     offload_optimizer: bool
     checkpoint_every: Count
     keep_checkpoints: Count
@@ -318,6 +320,14 @@ class Training(Section):
             raise ValueError(
                 f"global_batch must be a multiple of micro_batch * num_processes ({step}), "
                 f"got {self.global_batch}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _compiled_blocks_need_their_weights(self) -> Training:
+        if self.compile_blocks and self.zero_stage == 3:
+            raise ValueError(
+                "compile_blocks must be false in ZeRO stage 3, which gathers weights block by block, got true"
             )
         return self
 

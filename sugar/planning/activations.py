@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sugar.diffusion.objective import diffusion_loss
+from sugar.model.checkpointing import Checkpointing, prepare_blocks
 from sugar.model.lora import Lora
 from sugar.model.processor import SelectiveAttnProcessor
 from sugar.planning.architecture import Architecture
@@ -75,7 +76,7 @@ def measure_activations(
     frozen_fraction: float,
     trainable: Sequence[str],
     lora: Lora | None = None,
-    checkpointing: bool,
+    checkpointing: Checkpointing,
     micro_batch: int,
     dtype: torch.dtype,
 ) -> Activations:
@@ -92,8 +93,7 @@ def measure_activations(
         model: Any = replace(architecture, config={**architecture.config, "num_layers": depth}).meta_model()
         whole = depth == num_blocks
         choose_trainable(model, frozen_fraction if whole else num_frozen / depth, trainable, lora)
-        if checkpointing:
-            model.enable_gradient_checkpointing()
+        prepare_blocks(model, checkpointing)
         return _trained_pass(model, architecture, micro_batch, dtype)
 
     counts = (frozen, num_blocks - frozen)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sugar.model.checkpointing import Checkpointing
 from sugar.model.lora import Lora
 from sugar.planning.architecture import Architecture
 from sugar.planning.cost import (
@@ -43,7 +44,7 @@ class Run:
     num_gpus: int
     global_batch: int
     micro_batch: int
-    checkpointing: bool
+    checkpointing: Checkpointing
     offload_optimizer: bool
     lora: Lora | None = None
 
@@ -82,7 +83,10 @@ def plan_run(architecture: Architecture, run: Run, gpu: Gpu, utilisation: float)
         micro_batch=run.micro_batch,
         dtype=DTYPES[run.precision],
     )
-    flops = model_flops(model, architecture.lengths, checkpointing=run.checkpointing).total * run.global_batch
+    flops = (
+        model_flops(model, architecture.lengths, checkpointing=run.checkpointing is True).total
+        * run.global_batch
+    )
     seconds = step_seconds(flops, run.num_gpus, gpu.tflops(run.precision), utilisation)
     stages = []
     for stage in range(4):

@@ -14,10 +14,11 @@ PRECISIONS = ("fp32", "bf16")
 
 # What may change between the start of a run and its continuation: none of it moves the result by more than
 # the rounding of another summation order.
+ATTENTION_BACKENDS = ("native", "flash", "cudnn", "flex")
 FREE_FIELDS = frozenset(
     "init_from scheduler output checkpoints real_latents synthetic_latents zero_stage num_processes "
-    "micro_batch offload_optimizer gradient_checkpointing checkpoint_every keep_checkpoints log_every "
-    "sample_every held_out_every held_out_samples max_bad_steps device".split()
+    "micro_batch offload_optimizer gradient_checkpointing compile_blocks attention_backend checkpoint_every "
+    "keep_checkpoints log_every sample_every held_out_every held_out_samples max_bad_steps device".split()
 )
 
 
@@ -85,7 +86,9 @@ class TrainingJob:
     betas: tuple[float, float] = (0.9, 0.95)
     max_grad_norm: float = 1.0
     ema_decay: float = 0.99
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | str = False
+    compile_blocks: bool = False
+    attention_backend: str | None = None
     offload_optimizer: bool = False
     checkpoint_every: int = 200
     keep_checkpoints: int = 2
@@ -126,6 +129,17 @@ class TrainingJob:
                 not self.offload_optimizer or self.zero_stage > 0,
                 "false in ZeRO stage 0",
             ),
+            (
+                "gradient_checkpointing",
+                self.gradient_checkpointing in (False, True, "selective"),
+                "false, true or selective",
+            ),
+            (
+                "attention_backend",
+                self.attention_backend in (None, *ATTENTION_BACKENDS),
+                f"null or one of {', '.join(ATTENTION_BACKENDS)}",
+            ),
+            ("compile_blocks", not self.compile_blocks or self.zero_stage < 3, "false in ZeRO stage 3"),
             ("lora", self.lora is None or not self.trainable, "null where a phase names what is trainable"),
             (
                 "micro_batch",

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from sugar.data.atomic import StageLock
 from sugar.data.latents import LatentCache
 from sugar.data.sampling import slot_seed
+from sugar.model.checkpointing import prepare_blocks
 from sugar.model.lora import Lora, merged, merged_name
 from sugar.training.batches import SOURCES, Batch, Batches, Prefetcher, cache_digest, rank_slots
 from sugar.training.checkpoint import CheckpointStore, State, export_weights
@@ -127,7 +128,7 @@ class Trainer:
         )
         self._prepare_engine(model)
         lengths = token_lengths(example, config.patch_size, config.patch_size_t)
-        flops = model_flops(model, lengths, checkpointing=job.gradient_checkpointing)
+        flops = model_flops(model, lengths, checkpointing=job.gradient_checkpointing is True)
         self.meter = Meter(job.global_batch, lengths, flops.total, self._peak_flops())
         self.report = Report(
             job.phase, job.steps, self.num_train_timesteps, self.engine, self.meter, self.log
@@ -136,8 +137,7 @@ class Trainer:
 
     def _prepare_engine(self, model: Any) -> None:
         job = self.job
-        if job.gradient_checkpointing:
-            model.enable_gradient_checkpointing()
+        prepare_blocks(model, job.gradient_checkpointing, job.compile_blocks, job.attention_backend)
         self.lora = None if job.lora is None else Lora(**job.lora)
         frozen = choose_trainable(model, job.frozen_fraction, job.trainable, self.lora, job.seed)
         self.lora_config = {} if self.lora is None else model.peft_config["default"].to_dict()

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 from torch.testing import assert_close
+from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parent))
 from small_models import CLIP_DIM, DINO_DIM, VARIANTS, base_transformer, random_batch, sugar_transformer
 
 from sugar.model.attention import DESIGNS, GROUPS, dense_mask
+from sugar.model.checkpointing import prepare_blocks
 from sugar.model.patches import unpatchify
 from sugar.model.transformer import SugarTransformer3DModel
 
@@ -210,17 +212,30 @@ def test_freeze_first(fraction, blocks):
         assert (parameter.grad is None) == (name in frozen), name
 
 
-def test_gradient_checkpointing_changes_no_gradient():
+@pytest.mark.parametrize("checkpointing", [True, "selective"])
+def test_gradient_checkpointing_changes_no_gradient(checkpointing):
     model, batch = sugar_transformer("b"), random_batch()
     model.freeze_first(0.5)
     checkpointed = copy.deepcopy(model)
-    checkpointed.enable_gradient_checkpointing()
+    prepare_blocks(checkpointed, checkpointing)
     checkpointed.train()
     for one in (model, checkpointed):
         predict(one, batch).square().mean().backward()
     for (name, plain), other in zip(model.named_parameters(), checkpointed.parameters(), strict=True):
         if plain.requires_grad:
             assert_close(other.grad, plain.grad, msg=name)
+
+
+def test_selective_checkpointing_computes_no_product_again():
+    model, batch = sugar_transformer("b", "rotary").train(), random_batch()
+    operations = {}
+    for checkpointing in (False, "selective", True):
+        model.disable_gradient_checkpointing()
+        prepare_blocks(model, checkpointing)
+        with FlopCounterMode(display=False) as counter:
+            predict(model, batch).square().mean().backward()
+        operations[checkpointing] = counter.get_total_flops()
+    assert operations["selective"] == operations[False] < operations[True]
 
 
 @pytest.mark.parametrize("changes", [

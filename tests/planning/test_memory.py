@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from sugar.model.checkpointing import prepare_blocks
 from sugar.planning.activations import measure_activations
 from sugar.planning.architecture import Architecture
 from sugar.planning.memory import PERSISTENT_NUMEL, MemoryPlan, Setting, plan_memory
@@ -43,7 +44,7 @@ ARCHITECTURE = Architecture(
 
 
 def _planned(
-    zero_stage: int, precision: str, frozen: float, checkpointing: bool, batch: int, passes: int
+    zero_stage: int, precision: str, frozen: float, checkpointing: bool | str, batch: int, passes: int
 ) -> MemoryPlan:
     model: Any = ARCHITECTURE.meta_model()
     choose_trainable(model, frozen)
@@ -70,7 +71,13 @@ def _planned(
 
 
 def _measured(
-    folder: Path, zero_stage: int, precision: str, frozen: float, checkpointing: bool, batch: int, passes: int
+    folder: Path,
+    zero_stage: int,
+    precision: str,
+    frozen: float,
+    checkpointing: bool | str,
+    batch: int,
+    passes: int,
 ) -> int:
     """The allocator's peak in the second of two steps, EMA included, above what was there before."""
     from sugar.model.transformer import SugarTransformer3DModel
@@ -82,8 +89,7 @@ def _measured(
             torch.empty(1)
         model: Any = SugarTransformer3DModel(**ARCHITECTURE.config)  # type: ignore[arg-type]
         choose_trainable(model, frozen)
-        if checkpointing:
-            model.enable_gradient_checkpointing()
+        prepare_blocks(model, checkpointing)
         engine = Engine(
             model.train(),
             zero_stage=zero_stage,
@@ -122,7 +128,7 @@ def _measured(
     return max(event["args"]["Total Allocated"] for event in memory if event["ts"] >= start) - before
 
 
-FAST = [(1, "fp32", 0.4, False, 2, 2)]
+FAST = [(1, "fp32", 0.4, False, 2, 2), (1, "fp32", 0.4, "selective", 2, 1)]
 SLOW = [
     (0, "fp32", 0.0, False, 2, 1),
     (0, "bf16", 0.4, True, 1, 2),
@@ -171,6 +177,7 @@ def test_frozen_blocks_keep_less_and_nothing_where_nothing_before_them_trains() 
     assert after.kept < whole.kept * 3.3 / BLOCKS
     assert last.kept < whole.kept * 1.3 / BLOCKS
     assert _activations(0.0, checkpointing=True).kept < whole.kept / 3
+    assert whole.kept / 3 < _activations(0.0, checkpointing="selective").kept < whole.kept
 
 
 def test_stages_shard_what_their_names_say() -> None:

@@ -33,6 +33,12 @@ def test_the_fingerprint_leaves_out_what_does_not_change_the_result(make_job) ->
             {"zero_stage": 0, "offload_optimizer": True},
             "offload_optimizer must be false in ZeRO stage 0, got True",
         ),
+        ({"zero_stage": 3, "compile_blocks": True}, "compile_blocks must be false in ZeRO stage 3, got True"),
+        ({"gradient_checkpointing": "some"}, "gradient_checkpointing must be false, true or selective"),
+        (
+            {"attention_backend": "fast"},
+            "attention_backend must be null or one of native, flash, cudnn, flex",
+        ),
         ({"synthetic_latents": None}, "synthetic_latents must be given"),
         ({"drop_dino": 1.2}, "drop_dino must be within 0..1, got 1.2"),
         ({"learning_rate": 0.0}, "learning_rate must be > 0"),

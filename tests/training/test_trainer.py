@@ -302,8 +302,9 @@ def test_history_and_held_out_tables(make_job) -> None:
     assert {"loss_image_dropped", "loss_text_dropped"} <= set(held_out[0])
 
 
-def test_activation_checkpointing_computes_the_same(make_job) -> None:
-    jobs = make_job("plain"), make_job("checkpointing", gradient_checkpointing=True)
+@pytest.mark.parametrize("checkpointing", [True, "selective"])
+def test_activation_checkpointing_computes_the_same(make_job, checkpointing) -> None:
+    jobs = make_job("plain"), make_job("checkpointing", gradient_checkpointing=checkpointing)
     for job in jobs:
         train(job)
     expected = dict(read_weights(Path(jobs[0].output) / "transformer_raw"))
