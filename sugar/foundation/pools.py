@@ -6,6 +6,7 @@ A pool row is a pure function of its index, so a pool that was cut off is drawn 
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -139,7 +140,8 @@ def _draw(folder: Path, kind: str, chunk, num: int, second: int, size_px: int, h
         )
         tags, colours = [], []
         jobs = [(range(i, min(i + 50, num)), second, size_px, held_out) for i in range(0, num, 50)]
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
+        num_workers = max(2, os.cpu_count() or 1)
+        with ProcessPoolExecutor(num_workers, mp_context=get_context("spawn")) as workers:
             for job, rows in zip(
                 jobs, tqdm(workers.map(chunk, jobs), total=len(jobs), desc=name), strict=True
             ):
