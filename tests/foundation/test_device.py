@@ -1,4 +1,7 @@
-"""Each network's loss on pretended CUDA tensors: a sum of tensors on different devices is an error there."""
+"""Each network's loss and step on pretended CUDA tensors: a sum over tensors of two devices is an error.
+
+Runs without a GPU, but takes a torch that is built for one.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +13,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sugar.foundation import base, identity, matching, pools, vae
-from sugar.foundation.loop import LoopSettings, _each
+from sugar.foundation.loop import Ema, LoopSettings, _each
+from sugar.foundation.optimizer import BatchedMuon, MuonAdamW
 from sugar.foundation.tokenizer import build_tokenizer
 
 pytestmark = pytest.mark.skipif(not torch.backends.cuda.is_built(), reason="needs torch built with CUDA")
@@ -59,11 +63,21 @@ def pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
                 for name, value in part._buffers.items():
                     if value is not None:
                         part._buffers[name] = mode.from_tensor(value).to(CUDA)
+            optimizer = MuonAdamW(module, 1e-3, 0.01)
+            ema = Ema(module.parameters(), 0.99)
+        assert any(isinstance(one, BatchedMuon) for one in optimizer.optimizers)
         for step in range(settings.steps):
             batch = draw(step)
             with mode, torch.autocast("cuda", dtype=torch.bfloat16):
                 losses = loss(_each(lambda value: mode.from_tensor(value).to(CUDA), batch), step)
             assert {value.device.type for value in losses.values()} == {"cuda"}
+            with mode:
+                for parameter in module.parameters():  # a backward pass takes a real GPU
+                    parameter.grad = torch.zeros_like(parameter)
+                torch.nn.utils.clip_grad_norm_(list(module.parameters()), 1.0)
+                optimizer.step()
+                optimizer.zero_grad()
+                ema.update(step)
         raise Checked
 
     for part in (identity, matching, base, vae):

@@ -81,7 +81,7 @@ def test_muon_changes_the_convolution_in_place_and_leaves_small_tensors_to_adamw
 
 
 def test_batches_come_in_order_and_no_more_than_asked_for_are_drawn_ahead() -> None:
-    taken, furthest, lock = 0, 0, Lock()
+    taken, furthest, lock = 5, 0, Lock()
 
     def slow_draw(step: int) -> dict[str, tuple[torch.Tensor, ...]]:
         nonlocal furthest
