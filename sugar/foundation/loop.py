@@ -11,7 +11,7 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -98,7 +98,7 @@ def _each(change: Callable[[torch.Tensor], torch.Tensor], batch: Any) -> Any:
 
 def batches_ahead(
     draw_batch: Callable[[int], Any], start: int, stop: int, device: torch.device, num_threads: int
-) -> Iterator[Any]:
+) -> Generator[Any]:
     """The batches of `start` to `stop`, in order, on `device`; drawn up to 2 `num_threads` steps ahead."""
     on_gpu = device.type == "cuda"
 

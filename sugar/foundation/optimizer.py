@@ -39,9 +39,9 @@ class BatchedMuon(torch.optim.Muon):
     def _step_of_shape(self, group: dict[str, Any], shape: torch.Size, views: list[torch.Tensor]) -> None:
         rate, momentum = group["lr"], group["momentum"]
         gradients: Any = [view.grad for view in views]
-        for view in views:
+        for view, gradient in zip(views, gradients, strict=True):
             if "momentum_buffer" not in self.state[view]:
-                self.state[view]["momentum_buffer"] = torch.zeros_like(view.grad)
+                self.state[view]["momentum_buffer"] = torch.zeros_like(gradient)
         buffers = [self.state[view]["momentum_buffer"] for view in views]
         torch._foreach_lerp_(buffers, gradients, 1 - momentum)
         updates = torch.stack(list(torch._foreach_lerp(gradients, buffers, momentum)))

@@ -240,7 +240,7 @@ def _base(context: _Context, name: str) -> dict[str, float]:
     folder = context.out / "base"
     if not (folder / "vae" / "config.json").exists():
         raise InputError(f"{folder / 'vae'}: must exist before the base model is trained; add --only vae")
-    vae = AutoencoderKLCogVideoX.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    vae: Any = AutoencoderKLCogVideoX.from_pretrained(folder / "vae", torch_dtype=torch.float32)
     tokenizer = build_tokenizer(options.text_length, kind="t5")
     pool, held_out = context.clip_pool(False), context.clip_pool(True)
     of_vae = _digest(vae)
