@@ -28,6 +28,7 @@ class FoundationVae(_Network):
     crop_steps: Natural
     crop_px: Count
     image_batch: Count
+    crop_batch: Count
     clip_batch: Count
     kl_weight: NonNegative
 
@@ -63,6 +64,7 @@ class FoundationBase(_Network):
     num_layers: Count
     num_heads: Count
     head_dim: Count
+    patch_size: Count
     time_width: Count
     text_width: Count
     text_layers: Count

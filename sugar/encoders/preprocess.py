@@ -91,7 +91,7 @@ def normalise(pixels_BCHW: torch.Tensor, model: Any) -> torch.Tensor:
     if kind not in NORMALISATION:
         raise ValueError(f"no pixel normalisation known for a network of type {kind!r}")
     mean, std = (
-        torch.tensor(value, device=pixels_BCHW.device, dtype=torch.float32).view(1, 3, 1, 1)
+        torch.tensor(value, dtype=torch.float32).view(1, 3, 1, 1).to(pixels_BCHW.device, non_blocking=True)
         for value in NORMALISATION[kind]
     )
     return ((pixels_BCHW / 255.0 - mean) / std).to(model.dtype)

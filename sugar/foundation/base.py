@@ -8,7 +8,9 @@ saying "no text" are known to the base model.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
-from sugar.encoders.vae import encode_posterior, num_latent_frames
+from sugar.encoders.vae import encode_posterior, num_latent_frames, spatial_ratio, temporal_ratio
 from sugar.foundation.loop import LoopSettings, train_network
 from sugar.foundation.pools import BACKGROUND_NAMES, MOTION_NAMES, NOUN_NAMES, STYLE_NAMES, Pool, pick
 from sugar.foundation.tokenizer import EXTRA_NOUNS
@@ -71,6 +73,7 @@ def build_transformer(
     time_width: int,
     text_width: int,
     text_length: int,
+    patch_size: int,
 ) -> Any:
     from diffusers import CogVideoXTransformer3DModel
 
@@ -82,11 +85,11 @@ def build_transformer(
         time_embed_dim=time_width,
         text_embed_dim=text_width,
         num_layers=num_layers,
-        sample_width=width_px // 8,
-        sample_height=height_px // 8,
+        sample_width=width_px // spatial_ratio(vae),
+        sample_height=height_px // spatial_ratio(vae),
         sample_frames=num_frames,
-        patch_size=1,
-        temporal_compression_ratio=4,
+        patch_size=patch_size,
+        temporal_compression_ratio=temporal_ratio(vae),
         max_text_seq_length=text_length,
     )
 
@@ -108,24 +111,31 @@ class TextToVideo(torch.nn.Module):
         try:
             text_BLD = self.text_encoder(ids)[0]
             # The CPU's fused bf16 attention has a slow backward; with plain attention a step takes 0.9 times.
-            with sdpa_kernel([SDPBackend.MATH]):
+            with nullcontext() if latents.is_cuda else sdpa_kernel([SDPBackend.MATH]):
                 return self.transformer(latents, text_BLD, timesteps, return_dict=False)[0]
         finally:
             handle.remove()
 
 
 @torch.no_grad()
-def encode_pool(vae: Any, pool: Pool, file: Path, batch: int = 16) -> np.ndarray:
-    """Posterior mean and std of every clip, float16 [N, 2, F, C, h, w], kept in `file`."""
+def encode_pool(vae: Any, pool: Pool, file: Path, batch: int | None = None) -> np.ndarray:
+    """Posterior mean and std of every clip, float16 [N, 2, F, C, h, w], kept in `file`.
+
+    Done where the VAE lies, `batch` clips at a time (16 on a CPU, 64 on a GPU).
+    """
+    device = vae.device.type
+    batch = batch or (64 if device == "cuda" else 16)
     num, num_frames, height, width = pool.frames.shape[:4]
-    shape = (num, 2, num_latent_frames(vae, num_frames), vae.config.latent_channels, height // 8, width // 8)
+    ratio = spatial_ratio(vae)
+    latent_px = height // ratio, width // ratio
+    shape = (num, 2, num_latent_frames(vae, num_frames), vae.config.latent_channels, *latent_px)
     progress = file.with_suffix(".done")
     done = int(progress.read_text()) if progress.exists() else 0
     store = np.lib.format.open_memmap(file, mode="r+" if done else "w+", dtype=np.float16, shape=shape)
     for start in tqdm(range(done, num, batch), desc="encode", initial=done // batch, total=-(-num // batch)):
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast(device, dtype=torch.bfloat16):
             mean, std = encode_posterior(vae, np.array(pool.frames[start : start + batch]))
-        store[start : start + batch] = np.stack([mean.float().numpy(), std.float().numpy()], axis=1)
+        store[start : start + batch] = torch.stack([mean, std], dim=1).cpu().numpy()
         if start % (batch * 20) == 0 or start + batch >= num:
             store.flush()
             progress.write_text(str(start + batch))
@@ -181,6 +191,7 @@ def train_base(
     )
     module = TextToVideo(text_encoder, transformer)
     scheduler = build_scheduler()
+    one_at_a_time = Lock()  # fast tokenizers do not take calls of several threads
 
     def draw(step: int) -> tuple[torch.Tensor, ...]:
         rows = pick(step, seed, len(latents), batch)
@@ -190,9 +201,14 @@ def train_base(
         fate = rng.random(batch)
         texts = ["" if f < text_drop / 2 else t for t, f in zip(texts, fate, strict=True)]
         keep = torch.from_numpy(~((fate >= text_drop / 2) & (fate < text_drop)))
-        ids = tokenizer(
-            texts, padding="max_length", truncation=True, max_length=shape["text_length"], return_tensors="pt"
-        ).input_ids
+        with one_at_a_time:
+            ids = tokenizer(
+                texts,
+                padding="max_length",
+                truncation=True,
+                max_length=shape["text_length"],
+                return_tensors="pt",
+            ).input_ids
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         x0 = moments[:, 0] + moments[:, 1] * torch.randn(moments[:, 1].shape, generator=generator)
         noise = torch.randn(x0.shape, generator=generator)
@@ -222,6 +238,7 @@ def evaluate_base(
 ) -> dict[str, float]:
     """Loss on held-out clips at fixed noise, with the right caption and with another clip's caption."""
     scheduler = build_scheduler()
+    device = next(module.parameters()).device
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     x0 = torch.from_numpy(np.array(latents[:, 0])).float() * vae.config.scaling_factor
@@ -235,8 +252,8 @@ def evaluate_base(
             written, padding="max_length", truncation=True, max_length=text_length, return_tensors="pt"
         ).input_ids
         for part in torch.arange(len(x0)).split(32):
-            prediction = module(
-                noisy[part], timesteps[part], ids[part], torch.ones(len(part), dtype=torch.bool)
-            )
+            keep = torch.ones(len(part), dtype=torch.bool)
+            given = (value.to(device) for value in (noisy[part], timesteps[part], ids[part], keep))
+            prediction = module(*given).cpu()
             losses[name] += float((prediction - target[part]).square().mean()) * len(part) / len(x0)
     return losses

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 WHAT = {
-    "vae": "Video VAE (8x in space, 4x in time) trained on clips of Sprite World.",
+    "vae": "Video VAE ({space}x in space, 4x in time) trained on clips of Sprite World.",
     "dino": "Identity-contrastive image encoder: views of one subject attract each other.",
     "metrics_dino": "As `dino`, from another seed. It only judges: nothing is trained with it.",
     "clip": "Image-text encoder trained on frames and captions of Sprite World.",
@@ -18,6 +21,13 @@ WHAT = {
 }
 
 
+def hardware(device: torch.device) -> str:
+    """What a training ran on: the GPU's name, or how many CPU cores there are."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{os.cpu_count()} CPU cores"
+
+
 def write_card(
     folder: Path,
     class_name: str,
@@ -25,8 +35,10 @@ def write_card(
     options: Mapping[str, Any],
     figures: Mapping[str, float],
     seed: int,
+    device: torch.device,
 ) -> None:
     """Write `README.md` beside the weights: class, command, seed, time, options and held-out figures."""
+    what = WHAT[name].format(space=2 ** (len(options["channels"]) - 1)) if name == "vae" else WHAT[name]
     figures = dict(figures)
     minutes = figures.pop("seconds", 0.0) / 60
     lines = [
@@ -37,12 +49,12 @@ def write_card(
         "---",
         f"# {name}",
         "",
-        WHAT[name],
+        what,
         "",
         f"- class: `{class_name}`, weights in half precision (safetensors)",
         f"- command: `sugar foundation --only {name}`",
         f"- seed: {seed}",
-        f"- training time: {minutes:.0f} minutes on 2 CPU cores (shared with other work)",
+        f"- training time: {minutes:.0f} minutes on {hardware(device)}",
         f"- options: `{json.dumps(dict(options))}`",
         "",
         "| figure (held-out subjects, but for training losses) | value |",

@@ -47,9 +47,9 @@ def identity_loss(features_VBD: torch.Tensor, temperature: float) -> torch.Tenso
     """InfoNCE over identities: each view's positives are the other views of the same subject (SupCon)."""
     num_views, batch = features_VBD.shape[:2]
     flat_MD = F.normalize(features_VBD.float(), dim=-1).flatten(0, 1)
-    subject_M = torch.arange(batch).repeat(num_views)
+    subject_M = torch.arange(batch, device=flat_MD.device).repeat(num_views)
     similarity_MM = flat_MD @ flat_MD.T / temperature
-    itself = torch.eye(len(flat_MD), dtype=torch.bool)
+    itself = torch.eye(len(flat_MD), dtype=torch.bool, device=flat_MD.device)
     positive = (subject_M[:, None] == subject_M[None]) & ~itself
     log_probability = similarity_MM - similarity_MM.masked_fill(itself, -torch.inf).logsumexp(1, keepdim=True)
     return -(log_probability * positive).sum(1).div(positive.sum(1)).mean()
@@ -126,7 +126,7 @@ def train_dino(
         frames_VBHWC, wanted_BA = drawn
         step_seed = seed * 1_000_003 + step
         mirrored_B = torch.rand(len(wanted_BA), generator=torch.Generator().manual_seed(step_seed)) < 0.5
-        pixels = to_pixels(frames_VBHWC.flatten(0, 1), "cpu")
+        pixels = to_pixels(frames_VBHWC.flatten(0, 1), frames_VBHWC.device)
         if jittered:
             pixels = jitter(pixels, step_seed, mirrored_B.repeat(len(frames_VBHWC)))
         pixels = blur_some(pixels, step_seed)
@@ -135,7 +135,7 @@ def train_dino(
         what = reading_loss(module.reader(features), wanted_BA.repeat(len(frames_VBHWC), 1))
         return {"loss": who + what, "who": who, "what": what}
 
-    with plain_attention(module.dino):
+    with plain_attention(module.dino, settings.device):
         figures = train_network(module, draw, loss, settings, checkpoint, report)
     return module.dino, figures
 
@@ -147,7 +147,7 @@ def evaluate_dino(model: Any, held_out: Pool, gallery: int = 100) -> dict[str, f
     num, num_views = frames_NVHWC.shape[:2]
     features_NVD = dino_features(model, frames_NVHWC.flatten(0, 1)).unflatten(0, (num, num_views))
     nearest_NV = torch.einsum("nvd,md->nvm", features_NVD, features_NVD[:, 0]).argmax(-1)
-    right_NV = nearest_NV == torch.arange(num)[:, None]
+    right_NV = nearest_NV == torch.arange(num, device=nearest_NV.device)[:, None]
     cutouts, scenes = right_NV[:, 2::2], right_NV[:, 1::2]
     return {
         "retrieval_top1": float(right_NV[:, 1:].float().mean()),

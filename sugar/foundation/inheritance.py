@@ -22,6 +22,12 @@ _RENAMED = {
     "mlp.fc1": "mlp.fc1",
     "mlp.fc2": "mlp.fc2",
 }
+_OLDER_NAMES = {  # of older transformers (5.17) in memory, and of all in files
+    "attention.attention.query": "attention.q_proj",
+    "attention.attention.key": "attention.k_proj",
+    "attention.attention.value": "attention.v_proj",
+    "attention.output.dense": "attention.o_proj",
+}
 _SCALED_BY = {"attention.o_proj": "layer_scale1", "mlp.fc2": "layer_scale2"}
 
 
@@ -53,6 +59,7 @@ def clip_vision_weights(dino: Any) -> dict[str, torch.Tensor]:
         if not (block := _BLOCK.match(name)):
             continue
         layer, part, kind = block.groups()
+        part = _OLDER_NAMES.get(part, part)
         if part in _SCALED_BY:
             scale = given[f"encoder.layer.{layer}.{_SCALED_BY[part]}.lambda1"]
             value = value * (scale[:, None] if kind == "weight" else scale)

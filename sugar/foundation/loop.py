@@ -1,7 +1,8 @@
 """One resumable training loop for all small networks.
 
 Every step is a pure function of (seed, step): a batch is drawn by the step's number, so a run that was
-killed continues from its newest checkpoint with the batches it would have seen.
+killed continues from its newest checkpoint with the batches it would have seen. Batches are drawn on the CPU,
+some steps ahead, and moved to the device of the training; there is no waiting for a GPU at each step.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,9 @@ from tqdm import tqdm
 from sugar.foundation.optimizer import MuonAdamW
 
 Losses = Mapping[str, torch.Tensor]
+CPU = torch.device("cpu")
+SECONDS_BETWEEN_SAVES = 60.0
+"""At least, on a GPU, where `checkpoint_every` steps may take less time than writing the state."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class LoopSettings:
     ema_decay: float = 0.999
     checkpoint_every: int = 250
     precision: str = "bf16"
+    device: torch.device = CPU
 
 
 def learning_rate_at(step: int, settings: LoopSettings) -> float:
@@ -81,9 +87,43 @@ def _save(path: Path, state: dict[str, Any]) -> None:
     temporary.replace(path)
 
 
+def _each(change: Callable[[torch.Tensor], torch.Tensor], batch: Any) -> Any:
+    """The same tuples and dictionaries of changed tensors."""
+    if isinstance(batch, torch.Tensor):
+        return change(batch)
+    if isinstance(batch, dict):
+        return {key: _each(change, value) for key, value in batch.items()}
+    return tuple(_each(change, value) for value in batch)
+
+
+def batches_ahead(
+    draw_batch: Callable[[int], Any], start: int, stop: int, device: torch.device, num_threads: int
+) -> Generator[Any]:
+    """The batches of `start` to `stop`, in order, on `device`; drawn up to 2 `num_threads` steps ahead."""
+    on_gpu = device.type == "cuda"
+
+    def draw(step: int) -> Any:
+        batch = draw_batch(step)
+        return _each(torch.Tensor.pin_memory, batch) if on_gpu else batch
+
+    pool = ThreadPoolExecutor(num_threads)
+    try:
+        upcoming: deque[Future[Any]] = deque()
+        for step in range(start, stop):
+            while len(upcoming) < min(2 * num_threads, stop - step):
+                upcoming.append(pool.submit(draw, step + len(upcoming)))
+            batch = upcoming.popleft().result()
+            yield _each(lambda tensor: tensor.to(device, non_blocking=True), batch) if on_gpu else batch
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 @contextmanager
-def plain_attention(model: Any) -> Iterator[None]:
-    """A transformers model with attention written out: the CPU's fused bf16 attention has a slow backward."""
+def plain_attention(model: Any, device: torch.device) -> Iterator[None]:
+    """On a CPU a transformers model has attention written out: fused bf16 attention has a slow backward."""
+    if device.type != "cpu":
+        yield
+        return
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")
     try:
@@ -101,32 +141,36 @@ def train_network(
     report: Callable[[int, dict[str, float]], None] | None = None,
     report_every: int = 50,
 ) -> dict[str, float]:
-    """Train `module` in place and leave it with its averaged weights.
+    """Train `module` in place on `settings.device` and leave it on the CPU with its averaged weights.
 
-    draw_batch: step -> batch; runs one step ahead in a thread. loss_of: (batch, step) -> losses, of which
-    "loss" is minimised. checkpoint: file of the newest state; a finished run is loaded and not repeated.
+    draw_batch: step -> tensors on the CPU, in tuples and dictionaries; runs ahead in threads. loss_of: (batch
+    on the device, step) -> losses, of which "loss" is minimised. checkpoint: file of the newest state; a
+    finished run is loaded and not repeated.
 
     Returns the last smoothed losses and `seconds`, the time spent over all starts.
     """
+    device = settings.device
+    module.to(device)  # before anything takes hold of the parameters' storage
     parameters = [p for p in module.parameters() if p.requires_grad]
     optimizer = MuonAdamW(module, settings.learning_rate, settings.weight_decay)
     ema = Ema(parameters, settings.ema_decay)
     start, seconds, smoothed = 0, 0.0, {}
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        # To the CPU: each part copies what is its own to where it works (AdamW's step counts stay there).
+        state = torch.load(checkpoint, weights_only=True, map_location="cpu")
         module.load_state_dict(state["module"])
         optimizer.load_state_dict(state["optimizer"])
         for average, saved in zip(ema.shadow, state["ema"], strict=True):
             average.copy_(saved)
         start, seconds, smoothed = state["step"], state["seconds"], state["smoothed"]
     module.train()
-    clock = time.perf_counter()
-    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=settings.precision == "bf16")
-    with ThreadPoolExecutor(1) as pool, tqdm(total=settings.steps, initial=start, desc=settings.name) as bar:
-        upcoming: Future[Any] = pool.submit(draw_batch, start)
-        for step in range(start, settings.steps):
-            batch = upcoming.result()
-            upcoming = pool.submit(draw_batch, min(step + 1, settings.steps - 1))
+    clock = saved_at = time.perf_counter()
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16")
+    num_threads = max(1, min(8, (os.cpu_count() or 1) - 1))
+    batches = batches_ahead(draw_batch, start, settings.steps, device, num_threads)
+    names, running = list(smoothed), torch.tensor(list(smoothed.values()), dtype=torch.float64, device=device)
+    with closing(batches), tqdm(total=settings.steps, initial=start, desc=settings.name) as bar:
+        for step, batch in enumerate(batches, start):
             optimizer.set_learning_rate(learning_rate_at(step, settings))
             with autocast:
                 losses = loss_of(batch, step)
@@ -135,16 +179,21 @@ def train_network(
             optimizer.step()
             optimizer.zero_grad()
             ema.update(step)
-            for name, value in losses.items():
-                smoothed[name] = 0.98 * smoothed.get(name, float(value.detach())) + 0.02 * float(
-                    value.detach()
-                )
+            values = torch.stack([value.detach().double() for value in losses.values()])
+            if not names:
+                names, running = list(losses), values
+            running = 0.98 * running + 0.02 * values
             bar.update()
+            last = step + 1 == settings.steps
             if (step + 1) % report_every == 0:
+                smoothed = dict(zip(names, running.tolist(), strict=True))
                 bar.set_postfix({k: f"{v:.4f}" for k, v in smoothed.items()})
                 if report is not None:
                     report(step + 1, dict(smoothed))
-            if (step + 1) % settings.checkpoint_every == 0 or step + 1 == settings.steps:
+            due = device.type == "cpu" or time.perf_counter() - saved_at >= SECONDS_BETWEEN_SAVES
+            if last or ((step + 1) % settings.checkpoint_every == 0 and due):
+                smoothed = dict(zip(names, running.tolist(), strict=True))
+                saved_at = time.perf_counter()
                 _save(
                     checkpoint,
                     {
@@ -152,10 +201,10 @@ def train_network(
                         "optimizer": optimizer.state_dict(),
                         "ema": ema.shadow,
                         "step": step + 1,
-                        "seconds": seconds + time.perf_counter() - clock,
+                        "seconds": seconds + saved_at - clock,
                         "smoothed": smoothed,
                     },
                 )
     ema.copy_to_model()
-    module.eval()
+    module.eval().to("cpu")
     return {**smoothed, "seconds": seconds + time.perf_counter() - clock}

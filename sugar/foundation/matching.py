@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -91,12 +92,10 @@ def attribute_texts(with_motion: bool) -> tuple[list[str], dict[str, slice]]:
 
 
 def attribute_loss(
-    logits_IA: torch.Tensor, places: dict[str, slice], tags: dict[str, np.ndarray]
+    logits_IA: torch.Tensor, places: dict[str, slice], tags: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """Mean over the attributes of the cross-entropy between an attribute's plain texts."""
-    losses = [
-        F.cross_entropy(logits_IA[:, place], torch.from_numpy(tags[kind])) for kind, place in places.items()
-    ]
+    losses = [F.cross_entropy(logits_IA[:, place], tags[kind]) for kind, place in places.items()]
     return torch.stack(losses).mean()
 
 
@@ -223,8 +222,9 @@ def train_matching(
     video = model.config.model_type == "xclip"
     num_frames = model.config.vision_config.num_frames if video else 1
     plain_texts, places = attribute_texts(with_motion=video)
+    one_at_a_time = Lock()  # fast tokenizers do not take calls of several threads
 
-    def draw(step: int) -> tuple[torch.Tensor, Any, torch.Tensor, dict[str, np.ndarray]]:
+    def draw(step: int) -> tuple[Any, ...]:
         rows = pick(step, seed, len(pool.frames), batch)
         rng = np.random.default_rng([seed, step, 7])
         if scenes:
@@ -239,22 +239,23 @@ def train_matching(
         ]
         if not video:
             written = [(text, {k: v for k, v in named.items() if k != "motion"}) for text, named in written]
-        text = tokenizer(
-            [w[0] for w in written] + plain_texts,
-            padding="longest",
-            truncation=True,
-            max_length=32,
-            return_tensors="pt",
-        )
-        return frames, text, matches([w[1] for w in written], tags), tags
+        with one_at_a_time:
+            text = tokenizer(
+                [w[0] for w in written] + plain_texts,
+                padding="longest",
+                truncation=True,
+                max_length=32,
+                return_tensors="pt",
+            )
+        fits = matches([w[1] for w in written], tags)
+        targets = {kind: torch.from_numpy(values) for kind, values in tags.items()}
+        return frames, text.input_ids, text.attention_mask, fits, targets
 
-    def loss(
-        drawn: tuple[torch.Tensor, Any, torch.Tensor, dict[str, np.ndarray]], step: int
-    ) -> dict[str, torch.Tensor]:
-        frames, text, fits, tags = drawn
+    def loss(drawn: tuple[Any, ...], step: int) -> dict[str, torch.Tensor]:
+        frames, ids, mask, fits, tags = drawn
         step_seed = seed * 1_000_003 + step
         mirrored_B = torch.rand(batch, generator=torch.Generator().manual_seed(step_seed)) < 0.5
-        pixels = to_pixels(frames.flatten(0, 1), "cpu")
+        pixels = to_pixels(frames.flatten(0, 1), frames.device)
         if jittered:
             together = pixels.unflatten(0, (batch, num_frames)).flatten(1, 2)
             moved = jitter(together, step_seed, None if video else mirrored_B)
@@ -262,13 +263,16 @@ def train_matching(
         pixels = normalise(pixels, model)
         if video:
             pixels = pixels.unflatten(0, (batch, num_frames))
-        output = model(pixel_values=pixels, input_ids=text.input_ids, attention_mask=text.attention_mask)
+        # Nothing before the token a text is read at sees the padding after it: without a mask attention is a
+        # plain causal one, fused on a GPU, and no step waits to look whether the mask hides anything.
+        mask = None if pixels.is_cuda else mask
+        output = model(pixel_values=pixels, input_ids=ids, attention_mask=mask)
         logits_TI = output.logits_per_text.float()
         captions = matching_loss(logits_TI[:batch], fits)
         attributes = attribute_loss(logits_TI[batch:].T, places, tags)
         return {"loss": captions + attributes, "captions": captions, "attributes": attributes}
 
-    with plain_attention(model):
+    with plain_attention(model, settings.device):
         return train_network(model, draw, loss, settings, checkpoint, report)
 
 
@@ -291,16 +295,18 @@ def evaluate_matching(model: Any, tokenizer: Any, held_out: Pool) -> dict[str, f
                 @ clip_text_features(model, tokenizer, texts).T
             ).argmax(-1)
         )
-        figures[f"{kind}_accuracy"] = float((guesses == torch.from_numpy(held_out.tags[kind])).float().mean())
+        right = guesses.cpu() == torch.from_numpy(held_out.tags[kind])
+        figures[f"{kind}_accuracy"] = float(right.float().mean())
     return figures
 
 
 def _guess_videos(model: Any, tokenizer: Any, frames_NTHWC: torch.Tensor, texts: list[str]) -> torch.Tensor:
     kept = torch.as_tensor(evenly_spaced(frames_NTHWC.shape[1], model.config.vision_config.num_frames))
     text = tokenizer(texts, padding="max_length", truncation=True, max_length=32, return_tensors="pt")
+    ids, mask = text.input_ids.to(model.device), text.attention_mask.to(model.device)
     guesses = []
     for chunk in frames_NTHWC[:, kept].split(32):
-        pixels = normalise(to_pixels(chunk.flatten(0, 1), "cpu"), model).unflatten(0, chunk.shape[:2])
-        output = model(pixel_values=pixels, input_ids=text.input_ids, attention_mask=text.attention_mask)
+        pixels = normalise(to_pixels(chunk.flatten(0, 1), model.device), model).unflatten(0, chunk.shape[:2])
+        output = model(pixel_values=pixels, input_ids=ids, attention_mask=mask)
         guesses.append(output.logits_per_video.argmax(-1))
     return torch.cat(guesses)

@@ -6,6 +6,7 @@ A pool row is a pure function of its index, so a pool that was cut off is drawn 
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -109,6 +110,13 @@ def clip_at(index: int, num_frames: int, size_px: int, held_out: bool) -> tuple[
     return frames, tags, colour_name(identity)
 
 
+def _one_thread() -> None:
+    """There is a process for every core already."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
 def _views_chunk(arguments: tuple[range, int, int, bool]) -> list[tuple[np.ndarray, np.ndarray]]:
     indices, num_views, size_px, held_out = arguments
     return [identity_views(i, num_views, size_px, held_out) for i in indices]
@@ -139,7 +147,9 @@ def _draw(folder: Path, kind: str, chunk, num: int, second: int, size_px: int, h
         )
         tags, colours = [], []
         jobs = [(range(i, min(i + 50, num)), second, size_px, held_out) for i in range(0, num, 50)]
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
+        num_workers = max(2, os.cpu_count() or 1)
+        processes = ProcessPoolExecutor(num_workers, get_context("spawn"), initializer=_one_thread)
+        with processes as workers:
             for job, rows in zip(
                 jobs, tqdm(workers.map(chunk, jobs), total=len(jobs), desc=name), strict=True
             ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 
 from sugar.config import InputError, Params
 from sugar.config.foundation import FoundationDino, FoundationMatching, FoundationVideoText
+from sugar.encoders.loading import resolve_device
 from sugar.foundation import base as base_training
 from sugar.foundation import identity, inheritance, matching, pools
 from sugar.foundation.cards import write_card
@@ -30,6 +32,7 @@ class _Context:
     out: Path
     work: Path
     log: Log
+    device: torch.device
 
     def settings(self, name: str, ema_decay: float = 0.999) -> LoopSettings:
         options = getattr(self.params.foundation, name)
@@ -40,10 +43,17 @@ class _Context:
             warmup_steps=min(100, max(1, options.steps // 10)),
             ema_decay=ema_decay,
             precision=self.params.foundation.precision,
+            device=self.device,
         )
 
     def report(self, name: str) -> Callable[[int, dict[str, float]], None]:
         return lambda step, figures: self.log(name, figures, step)
+
+    def write_card(
+        self, folder: Path, class_name: str, name: str, figures: dict[str, float], seed: int
+    ) -> None:
+        options = getattr(self.params.foundation, name).model_dump()
+        write_card(folder, class_name, name, options, figures, seed, self.device)
 
     def checkpoint(self, name: str) -> Path:
         return self.work / f"{name}.pt"
@@ -71,15 +81,8 @@ def run_foundation(
 
     Returns figures by network. Raises InputError for an unknown name or a picture that is not square.
     """
-    unknown = sorted(set(only or ()) - set(NETWORKS))
-    if unknown:
-        raise InputError(f"--only must name networks of {', '.join(NETWORKS)}, got {', '.join(unknown)}")
-    if params.video.height_px != params.video.width_px:
-        raise InputError(
-            f"video.height_px must equal video.width_px for the small networks, got "
-            f"{params.video.height_px} x {params.video.width_px}"
-        )
-    context = _Context(params, out, params.given(params.foundation.work), log or (lambda *_: None))
+    names = _wanted(params, only)
+    context = _context(params, out, log)
     makers = {
         "vae": _vae,
         "dino": _dino,
@@ -90,16 +93,58 @@ def run_foundation(
         "base": _base,
     }
     figures = {}
-    for name in NETWORKS:
-        if only is None or name in only:
-            figures[name] = makers[name](context, name)
-            context.log(name, figures[name], getattr(params.foundation, name).steps)
+    for name in names:
+        figures[name] = makers[name](context, name)
+        context.log(name, figures[name], getattr(params.foundation, name).steps)
     return figures
+
+
+def draw_pools(params: Params, only: list[str] | None) -> None:
+    """Draw the pictures and clips that the networks named in `only` are trained and judged on, and no more.
+
+    Trainings in several processes can then share `foundation.work`.
+    """
+    context = _context(params, Path())
+    for name in _wanted(params, only):
+        options = getattr(params.foundation, name)
+        if identities := getattr(options, "identities", None):
+            context.identity_pool(identities)
+        else:
+            context.clip_pool(False)
+        if isinstance(options, FoundationDino):
+            context.identity_pool()
+        elif name != "vae":
+            context.clip_pool(True)
+
+
+def _context(params: Params, out: Path, log: Log | None = None) -> _Context:
+    device = resolve_device(params.networks.device)
+    return _Context(params, out, params.given(params.foundation.work), log or (lambda *_: None), device)
+
+
+def _wanted(params: Params, only: list[str] | None) -> list[str]:
+    unknown = sorted(set(only or ()) - set(NETWORKS))
+    if unknown:
+        raise InputError(f"--only must name networks of {', '.join(NETWORKS)}, got {', '.join(unknown)}")
+    if params.video.height_px != params.video.width_px:
+        raise InputError(
+            f"video.height_px must equal video.width_px for the small networks, got "
+            f"{params.video.height_px} x {params.video.width_px}"
+        )
+    return [name for name in NETWORKS if only is None or name in only]
 
 
 def _stored(module: Any) -> Any:
     """Half-precision weights, as they are shipped (figures are measured on these)."""
     return module.half()
+
+
+def _digest(module: torch.nn.Module) -> str:
+    """Eight characters that change with the weights: latents are kept by the VAE they are of."""
+    digest = hashlib.sha256()
+    for name, value in module.state_dict().items():
+        digest.update(name.encode() + value.cpu().numpy().tobytes())
+    return digest.hexdigest()[:8]
 
 
 def _vae(context: _Context, name: str) -> dict[str, float]:
@@ -113,6 +158,7 @@ def _vae(context: _Context, name: str) -> dict[str, float]:
         crop_steps=options.crop_steps,
         crop_px=options.crop_px,
         image_batch=options.image_batch,
+        crop_batch=options.crop_batch,
         clip_batch=options.clip_batch,
         kl_weight=options.kl_weight,
         seed=context.params.foundation.seed,
@@ -121,9 +167,7 @@ def _vae(context: _Context, name: str) -> dict[str, float]:
     )
     folder = context.out / "base" / "vae"
     _stored(vae).save_pretrained(folder)
-    write_card(
-        folder, "AutoencoderKLCogVideoX", name, options.model_dump(), figures, context.params.foundation.seed
-    )
+    context.write_card(folder, "AutoencoderKLCogVideoX", name, figures, context.params.foundation.seed)
     return figures
 
 
@@ -144,8 +188,8 @@ def _dino(context: _Context, name: str) -> dict[str, float]:
     )
     model = _stored(model)
     model.save_pretrained(context.out / name)
-    figures = {**figures, **identity.evaluate_dino(model.float(), context.identity_pool())}
-    write_card(context.out / name, "Dinov2Model", name, options.model_dump(), figures, seed)
+    figures = {**figures, **identity.evaluate_dino(model.float().to(context.device), context.identity_pool())}
+    context.write_card(context.out / name, "Dinov2Model", name, figures, seed)
     return figures
 
 
@@ -183,8 +227,9 @@ def _matching(context: _Context, name: str) -> dict[str, float]:
     model = _stored(model)
     model.save_pretrained(context.out / name)
     tokenizer.save_pretrained(context.out / name)
-    figures = {**figures, **matching.evaluate_matching(model.float(), tokenizer, context.clip_pool(True))}
-    write_card(context.out / name, type(model).__name__, name, options.model_dump(), figures, seed)
+    model = model.float().to(context.device)
+    figures = {**figures, **matching.evaluate_matching(model, tokenizer, context.clip_pool(True))}
+    context.write_card(context.out / name, type(model).__name__, name, figures, seed)
     return figures
 
 
@@ -195,11 +240,16 @@ def _base(context: _Context, name: str) -> dict[str, float]:
     folder = context.out / "base"
     if not (folder / "vae" / "config.json").exists():
         raise InputError(f"{folder / 'vae'}: must exist before the base model is trained; add --only vae")
-    vae = AutoencoderKLCogVideoX.from_pretrained(folder / "vae", torch_dtype=torch.float32)
+    vae: Any = AutoencoderKLCogVideoX.from_pretrained(folder / "vae", torch_dtype=torch.float32)
     tokenizer = build_tokenizer(options.text_length, kind="t5")
     pool, held_out = context.clip_pool(False), context.clip_pool(True)
-    latents = base_training.encode_pool(vae, pool, context.work / f"latents-{len(pool.frames)}.npy")
-    held_latents = base_training.encode_pool(vae, held_out, context.work / "latents-held-out.npy")
+    of_vae = _digest(vae)
+    vae.to(context.device)
+    latents = base_training.encode_pool(vae, pool, context.work / f"latents-{len(pool.frames)}-{of_vae}.npy")
+    held_latents = base_training.encode_pool(
+        vae, held_out, context.work / f"latents-{len(held_out.frames)}-held-out-{of_vae}.npy"
+    )
+    vae.to("cpu")
     module, figures = base_training.train_base(
         context.settings(name),
         pool,
@@ -210,6 +260,7 @@ def _base(context: _Context, name: str) -> dict[str, float]:
             "num_layers": options.num_layers,
             "num_heads": options.num_heads,
             "head_dim": options.head_dim,
+            "patch_size": options.patch_size,
             "time_width": options.time_width,
             "text_length": options.text_length,
         },
@@ -233,9 +284,9 @@ def _base(context: _Context, name: str) -> dict[str, float]:
         scheduler=base_training.build_scheduler(),
     ).save_pretrained(folder)
     held_out_figures = base_training.evaluate_base(
-        module.float(), held_out, held_latents, vae.float(), tokenizer, options.text_length
+        module.float().to(context.device), held_out, held_latents, vae, tokenizer, options.text_length
     )
     figures = {**figures, **held_out_figures}
-    write_card(folder, "CogVideoXPipeline", name, options.model_dump(), figures, seed)
+    context.write_card(folder, "CogVideoXPipeline", name, figures, seed)
     (folder / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return figures

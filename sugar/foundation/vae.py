@@ -1,4 +1,4 @@
-"""The small `AutoencoderKLCogVideoX`: 8x in space, 4x in time, as CogVideoX's own.
+"""The small `AutoencoderKLCogVideoX`: 4x in time, as CogVideoX's own; halved in space between its levels.
 
 Training runs on single frames first (the causal VAE takes images; a ninth of the cost), then on crops of
 clips (its networks are convolutions; more steps for the same cost), at last on whole clips.
@@ -41,8 +41,9 @@ def build_vae(
     )
 
 
-def _as_input(frames_BTHWC: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(frames_BTHWC).permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
+def _as_input(frames_BTHWC: torch.Tensor) -> torch.Tensor:
+    pixels_BCTHW = frames_BTHWC.permute(0, 4, 1, 2, 3).float().div_(127.5).sub_(1)
+    return pixels_BCTHW.contiguous() if pixels_BCTHW.is_cuda else pixels_BCTHW
 
 
 def vae_losses(vae: Any, frames_BCTHW: torch.Tensor, kl_weight: float) -> dict[str, torch.Tensor]:
@@ -66,6 +67,7 @@ def train_vae(
     crop_steps: int,
     crop_px: int,
     image_batch: int,
+    crop_batch: int,
     clip_batch: int,
     kl_weight: float,
     seed: int,
@@ -78,23 +80,27 @@ def train_vae(
     vae = build_vae(block_out_channels, latent_channels, height_px, width_px)
 
     def draw(step: int) -> torch.Tensor:
-        count = image_batch if step < image_steps else clip_batch
-        frames = np.stack([pool.frames[row] for row in pick(step, seed, len(pool.frames), count)])
         if step < image_steps:
-            frames = frames[:, step % frames.shape[1]][:, None]
-        elif step < crop_steps:
+            rows = pick(step, seed, len(pool.frames), image_batch)
+            return torch.from_numpy(np.stack([pool.frames[row][step % num_frames] for row in rows])[:, None])
+        part, count = (), clip_batch
+        if step < crop_steps:
             top, left = np.random.default_rng([seed, step]).integers(
                 (height_px - crop_px + 1, width_px - crop_px + 1)
             )
-            frames = frames[:, :, top : top + crop_px, left : left + crop_px]
-        return _as_input(frames)
+            part, count = (slice(None), slice(top, top + crop_px), slice(left, left + crop_px)), crop_batch
+        rows = pick(step, seed, len(pool.frames), count)
+        return torch.from_numpy(np.stack([pool.frames[row][part] for row in rows]))
 
     def loss(batch: torch.Tensor, step: int) -> dict[str, torch.Tensor]:
         torch.manual_seed(seed * 1_000_003 + step)
-        return vae_losses(vae, batch, kl_weight)
+        return vae_losses(vae, _as_input(batch), kl_weight)
 
+    torch.backends.cudnn.benchmark = True  # three sizes of input
     figures = train_network(vae, draw, loss, settings, checkpoint, report)
-    held_out = evaluate_vae(vae, 64, num_frames, height_px, width_px)
+    held_out = evaluate_vae(vae.to(settings.device), 64, num_frames, height_px, width_px)
+    torch.backends.cudnn.benchmark = False
+    vae.to("cpu")
     vae.register_to_config(scaling_factor=round(1.0 / held_out.pop("latent_std"), 6))
     return vae, {**figures, **held_out}
 
@@ -113,7 +119,7 @@ def evaluate_vae(
             )
             for i in range(8)
         ]
-        frames = _as_input(np.stack([c.frames_THWC for c in clips]))
+        frames = _as_input(torch.from_numpy(np.stack([c.frames_THWC for c in clips])).to(vae.device))
         mean = vae.encode(frames).latent_dist.mean
         recon = vae.decode(mean).sample.clamp(-1, 1)
         errors.append(((recon - frames) / 2).square().mean(dim=(1, 2, 3, 4)))

@@ -1,11 +1,15 @@
-"""The loop resumes to the same bits, and Muon's views are the parameters themselves."""
+"""The loop resumes to the same bits, batches come in order, Muon's views are the parameters themselves."""
 
+import copy
+import time
 from pathlib import Path
+from threading import Lock
 
+import pytest
 import torch
 
-from sugar.foundation.loop import LoopSettings, learning_rate_at, train_network
-from sugar.foundation.optimizer import MuonAdamW
+from sugar.foundation.loop import CPU, LoopSettings, batches_ahead, learning_rate_at, train_network
+from sugar.foundation.optimizer import BatchedMuon, MuonAdamW
 
 
 def network() -> torch.nn.Module:
@@ -74,3 +78,49 @@ def test_muon_changes_the_convolution_in_place_and_leaves_small_tensors_to_adamw
         return float(singular[0] / singular[4])
 
     assert spread(change) < spread(gradient) / 1.5, "an orthogonalised update has more even singular values"
+
+
+def test_batches_come_in_order_and_no_more_than_asked_for_are_drawn_ahead() -> None:
+    taken, furthest, lock = 5, 0, Lock()
+
+    def slow_draw(step: int) -> dict[str, tuple[torch.Tensor, ...]]:
+        nonlocal furthest
+        time.sleep(0.002 * (step % 3))
+        with lock:
+            furthest = max(furthest, step - taken)
+        return {"step": (torch.tensor(step),)}
+
+    for taken, batch in enumerate(batches_ahead(slow_draw, 5, 25, CPU, 3), 5):
+        assert int(batch["step"][0]) == taken
+    assert taken == 24 and furthest <= 6
+
+
+def test_a_draw_that_fails_ends_the_training() -> None:
+    def draw(step: int) -> torch.Tensor:
+        if step == 3:
+            raise ValueError("step 3")
+        return torch.zeros(1)
+
+    with pytest.raises(ValueError, match="step 3"):
+        list(batches_ahead(draw, 0, 9, CPU, 2))
+
+
+def test_muon_by_shapes_does_what_muon_does() -> None:
+    """Up to bf16, in which the directions are computed; and either reads the other's state."""
+    shapes = [(24, 16), (16, 40), (24, 16), (32, 32), (16, 40)]
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    ours, theirs = ([torch.nn.Parameter(value.clone()) for value in start] for _ in range(2))
+    options = {"lr": 0.02, "weight_decay": 0.1, "adjust_lr_fn": "match_rms_adamw"}
+    batched, plain = BatchedMuon(ours, **options), torch.optim.Muon(theirs, **options)
+    for step in range(6):
+        if step == 3:
+            batched.load_state_dict(copy.deepcopy(plain.state_dict()))
+        for one, other, shape in zip(ours, theirs, shapes, strict=True):
+            one.grad = torch.randn(shape, generator=generator)
+            other.grad = one.grad.clone()
+        batched.step()
+        plain.step()
+    for one, other, value in zip(ours, theirs, start, strict=True):
+        moved = (other - value).detach().norm()
+        assert (one - other).detach().norm() < 0.02 * moved
