@@ -36,6 +36,7 @@ class FoundationVae(_Network):
 class FoundationDino(_Network):
     identities: Count
     jitter: bool
+    seeing: NonNegative
     batch: Count
     hidden_size: Count
     num_layers: Count

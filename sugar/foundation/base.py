@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -191,7 +190,6 @@ def train_base(
     )
     module = TextToVideo(text_encoder, transformer)
     scheduler = build_scheduler()
-    one_at_a_time = Lock()  # fast tokenizers do not take calls of several threads
 
     def draw(step: int) -> tuple[torch.Tensor, ...]:
         rows = pick(step, seed, len(latents), batch)
@@ -201,14 +199,13 @@ def train_base(
         fate = rng.random(batch)
         texts = ["" if f < text_drop / 2 else t for t, f in zip(texts, fate, strict=True)]
         keep = torch.from_numpy(~((fate >= text_drop / 2) & (fate < text_drop)))
-        with one_at_a_time:
-            ids = tokenizer(
-                texts,
-                padding="max_length",
-                truncation=True,
-                max_length=shape["text_length"],
-                return_tensors="pt",
-            ).input_ids
+        ids = tokenizer(
+            texts,
+            padding="max_length",
+            truncation=True,
+            max_length=shape["text_length"],
+            return_tensors="pt",
+        ).input_ids
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         x0 = moments[:, 0] + moments[:, 1] * torch.randn(moments[:, 1].shape, generator=generator)
         noise = torch.randn(x0.shape, generator=generator)

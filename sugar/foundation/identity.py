@@ -2,7 +2,9 @@
 
 Views of one subject attract each other (other styles, other scenes), views of other subjects, half of them
 of the same noun, repel. Beside that a linear layer, not kept, reads what makes the identity (noun, pattern,
-colours, proportions) off the feature: shapes are learned much sooner so than from comparisons alone.
+colours, proportions) off the feature: shapes are learned much sooner so than from comparisons alone. Another
+can read each patch's own pixels off its token, so that tokens keep what a network that they condition needs
+and comparisons alone would forget.
 """
 
 from __future__ import annotations
@@ -75,11 +77,23 @@ def reading_loss(read_NA: torch.Tensor, wanted_NA: torch.Tensor) -> torch.Tensor
     )
 
 
+def seeing_loss(read_BPN: torch.Tensor, pixels_BCHW: torch.Tensor) -> torch.Tensor:
+    """Squared error of each patch's pixels, in [-1, 1] at half the resolution, as read off its token."""
+    half = F.avg_pool2d(pixels_BCHW.float() / 127.5 - 1, 2)
+    side = round((half.shape[2] * half.shape[3] / read_BPN.shape[1]) ** 0.5)
+    wanted_BNP = F.unfold(half, side, stride=side)
+    return F.mse_loss(read_BPN.float(), wanted_BNP.transpose(1, 2))
+
+
 class _WithReader(torch.nn.Module):
-    def __init__(self, dino: Any) -> None:
+    def __init__(self, dino: Any, sees: bool) -> None:
         super().__init__()
         self.dino = dino
         self.reader = torch.nn.Linear(dino.config.hidden_size, NUM_TARGETS)
+        if sees:
+            self.pixel_reader = torch.nn.Linear(
+                dino.config.hidden_size, 3 * (dino.config.patch_size // 2) ** 2
+            )
 
 
 def train_dino(
@@ -92,15 +106,16 @@ def train_dino(
     checkpoint: Path,
     temperature: float = 0.1,
     jittered: bool = True,
+    seeing: float = 0.0,
     report: Report = None,
 ) -> tuple[Any, dict[str, float]]:
     """Identity-contrastive `Dinov2Model`: a scene and a cut-out a subject; half of a batch has few nouns.
 
     With `jittered` both views of a subject are mirrored or neither is; moves and zooms, as the blur, are each
-    picture's own.
+    picture's own. `seeing` is the weight of `seeing_loss`; 0: none.
     """
     torch.manual_seed(seed)
-    module = _WithReader(build_dino(image_size=pool.frames.shape[2], **shape))
+    module = _WithReader(build_dino(image_size=pool.frames.shape[2], **shape), seeing > 0)
     num, num_views = pool.frames.shape[:2]
     num_nouns = len(NOUN_NAMES)
     made_of = np.stack([what_makes_it(index) for index in range(num)])
@@ -129,11 +144,15 @@ def train_dino(
         pixels = to_pixels(frames_VBHWC.flatten(0, 1), frames_VBHWC.device)
         if jittered:
             pixels = jitter(pixels, step_seed, mirrored_B.repeat(len(frames_VBHWC)))
-        pixels = blur_some(pixels, step_seed)
-        features = module.dino(pixel_values=normalise(pixels, module.dino)).last_hidden_state[:, 0]
+        blurred = blur_some(pixels, step_seed)
+        tokens_MPD = module.dino(pixel_values=normalise(blurred, module.dino)).last_hidden_state
+        features = tokens_MPD[:, 0]
         who = identity_loss(features.unflatten(0, frames_VBHWC.shape[:2]), temperature)
         what = reading_loss(module.reader(features), wanted_BA.repeat(len(frames_VBHWC), 1))
-        return {"loss": who + what, "who": who, "what": what}
+        if not seeing:
+            return {"loss": who + what, "who": who, "what": what}
+        seen = seeing_loss(module.pixel_reader(tokens_MPD[:, 1:]), pixels)
+        return {"loss": who + what + seeing * seen, "who": who, "what": what, "seen": seen}
 
     with plain_attention(module.dino, settings.device):
         figures = train_network(module, draw, loss, settings, checkpoint, report)

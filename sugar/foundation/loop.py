@@ -10,10 +10,9 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,8 @@ from sugar.foundation.optimizer import MuonAdamW
 
 Losses = Mapping[str, torch.Tensor]
 CPU = torch.device("cpu")
+WORKERS = 8
+"""Processes that draw batches for a GPU, at most."""
 SECONDS_BETWEEN_SAVES = 60.0
 """At least, on a GPU, where `checkpoint_every` steps may take less time than writing the state."""
 
@@ -96,26 +97,60 @@ def _each(change: Callable[[torch.Tensor], torch.Tensor], batch: Any) -> Any:
     return tuple(_each(change, value) for value in batch)
 
 
-def batches_ahead(
-    draw_batch: Callable[[int], Any], start: int, stop: int, device: torch.device, num_threads: int
-) -> Generator[Any]:
-    """The batches of `start` to `stop`, in order, on `device`; drawn up to 2 `num_threads` steps ahead."""
-    on_gpu = device.type == "cuda"
+class _Steps(torch.utils.data.Dataset):
+    """Item i is the batch of step `start + i`."""
 
-    def draw(step: int) -> Any:
-        batch = draw_batch(step)
-        return _each(torch.Tensor.pin_memory, batch) if on_gpu else batch
+    def __init__(self, draw_batch: Callable[[int], Any], start: int, stop: int) -> None:
+        self.draw_batch, self.start, self.stop = draw_batch, start, stop
 
-    pool = ThreadPoolExecutor(num_threads)
-    try:
-        upcoming: deque[Future[Any]] = deque()
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, index: int) -> Any:
+        return self.draw_batch(self.start + index)
+
+
+def _as_drawn(batch: Any) -> Any:
+    return batch
+
+
+def drawn_by_processes(
+    draw_batch: Callable[[int], Any], start: int, stop: int, num_workers: int, pinned: bool
+) -> Iterator[Any]:
+    """The batches of `start` to `stop`, in order: a GPU's step is shorter than the draw of a batch."""
+    return iter(
+        torch.utils.data.DataLoader(
+            _Steps(draw_batch, start, stop),
+            batch_size=None,
+            collate_fn=_as_drawn,
+            num_workers=num_workers,
+            prefetch_factor=4,
+            pin_memory=pinned,
+            multiprocessing_context="fork",  # the pools are open files, the draws closures
+        )
+    )
+
+
+def drawn_by_a_thread(draw_batch: Callable[[int], Any], start: int, stop: int) -> Iterator[Any]:
+    """The batches of `start` to `stop`, in order, each drawn while the one before is in use."""
+    with ThreadPoolExecutor(1) as pool:
+        upcoming: Future[Any] | None = None
         for step in range(start, stop):
-            while len(upcoming) < min(2 * num_threads, stop - step):
-                upcoming.append(pool.submit(draw, step + len(upcoming)))
-            batch = upcoming.popleft().result()
-            yield _each(lambda tensor: tensor.to(device, non_blocking=True), batch) if on_gpu else batch
-    finally:
-        pool.shutdown(cancel_futures=True)
+            batch = (upcoming or pool.submit(draw_batch, step)).result()
+            upcoming = pool.submit(draw_batch, step + 1) if step + 1 < stop else None
+            yield batch
+
+
+def batches_of(
+    draw_batch: Callable[[int], Any], start: int, stop: int, device: torch.device
+) -> Iterator[Any]:
+    """The batches of `start` to `stop`, in order, on `device`."""
+    if device.type == "cpu":
+        yield from drawn_by_a_thread(draw_batch, start, stop)
+        return
+    num_workers = max(1, min(WORKERS, (os.cpu_count() or 1) - 2))
+    for batch in drawn_by_processes(draw_batch, start, stop, num_workers, pinned=True):
+        yield _each(lambda tensor: tensor.to(device, non_blocking=True), batch)
 
 
 @contextmanager
@@ -143,9 +178,9 @@ def train_network(
 ) -> dict[str, float]:
     """Train `module` in place on `settings.device` and leave it on the CPU with its averaged weights.
 
-    draw_batch: step -> tensors on the CPU, in tuples and dictionaries; runs ahead in threads. loss_of: (batch
-    on the device, step) -> losses, of which "loss" is minimised. checkpoint: file of the newest state; a
-    finished run is loaded and not repeated.
+    draw_batch: step -> tensors on the CPU, in tuples and dictionaries; runs ahead, for a GPU in processes.
+    loss_of: (batch on the device, step) -> losses, of which "loss" is minimised. checkpoint: file of the
+    newest state; a finished run is loaded and not repeated.
 
     Returns the last smoothed losses and `seconds`, the time spent over all starts.
     """
@@ -166,10 +201,9 @@ def train_network(
     module.train()
     clock = saved_at = time.perf_counter()
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.precision == "bf16")
-    num_threads = max(1, min(8, (os.cpu_count() or 1) - 1))
-    batches = batches_ahead(draw_batch, start, settings.steps, device, num_threads)
+    batches = batches_of(draw_batch, start, settings.steps, device)
     names, running = list(smoothed), torch.tensor(list(smoothed.values()), dtype=torch.float64, device=device)
-    with closing(batches), tqdm(total=settings.steps, initial=start, desc=settings.name) as bar:
+    with tqdm(total=settings.steps, initial=start, desc=settings.name) as bar:
         for step, batch in enumerate(batches, start):
             optimizer.set_learning_rate(learning_rate_at(step, settings))
             with autocast:

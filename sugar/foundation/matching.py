@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -222,7 +221,6 @@ def train_matching(
     video = model.config.model_type == "xclip"
     num_frames = model.config.vision_config.num_frames if video else 1
     plain_texts, places = attribute_texts(with_motion=video)
-    one_at_a_time = Lock()  # fast tokenizers do not take calls of several threads
 
     def draw(step: int) -> tuple[Any, ...]:
         rows = pick(step, seed, len(pool.frames), batch)
@@ -239,14 +237,13 @@ def train_matching(
         ]
         if not video:
             written = [(text, {k: v for k, v in named.items() if k != "motion"}) for text, named in written]
-        with one_at_a_time:
-            text = tokenizer(
-                [w[0] for w in written] + plain_texts,
-                padding="longest",
-                truncation=True,
-                max_length=32,
-                return_tensors="pt",
-            )
+        text = tokenizer(
+            [w[0] for w in written] + plain_texts,
+            padding="longest",
+            truncation=True,
+            max_length=32,
+            return_tensors="pt",
+        )
         fits = matches([w[1] for w in written], tags)
         targets = {kind: torch.from_numpy(values) for kind, values in tags.items()}
         return frames, text.input_ids, text.attention_mask, fits, targets

@@ -180,6 +180,7 @@ def _dino(context: _Context, name: str) -> dict[str, float]:
         context.identity_pool(options.identities),
         shape=shape,
         jittered=options.jitter,
+        seeing=options.seeing,
         batch=options.batch,
         seed=seed,
         checkpoint=context.checkpoint(name),

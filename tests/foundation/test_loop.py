@@ -2,13 +2,20 @@
 
 import copy
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Lock
+from typing import Any
 
 import pytest
 import torch
 
-from sugar.foundation.loop import CPU, LoopSettings, batches_ahead, learning_rate_at, train_network
+from sugar.foundation.loop import (
+    LoopSettings,
+    drawn_by_a_thread,
+    drawn_by_processes,
+    learning_rate_at,
+    train_network,
+)
 from sugar.foundation.optimizer import BatchedMuon, MuonAdamW
 
 
@@ -80,29 +87,30 @@ def test_muon_changes_the_convolution_in_place_and_leaves_small_tensors_to_adamw
     assert spread(change) < spread(gradient) / 1.5, "an orthogonalised update has more even singular values"
 
 
-def test_batches_come_in_order_and_no_more_than_asked_for_are_drawn_ahead() -> None:
-    taken, furthest, lock = 5, 0, Lock()
+def draws(how: str, draw: Callable[[int], Any], start: int, stop: int) -> Iterator[Any]:
+    if how == "thread":
+        return drawn_by_a_thread(draw, start, stop)
+    return drawn_by_processes(draw, start, stop, num_workers=2, pinned=False)
 
+
+@pytest.mark.parametrize("how", ["thread", "processes"])
+def test_batches_come_in_order(how: str) -> None:
     def slow_draw(step: int) -> dict[str, tuple[torch.Tensor, ...]]:
-        nonlocal furthest
         time.sleep(0.002 * (step % 3))
-        with lock:
-            furthest = max(furthest, step - taken)
         return {"step": (torch.tensor(step),)}
 
-    for taken, batch in enumerate(batches_ahead(slow_draw, 5, 25, CPU, 3), 5):
-        assert int(batch["step"][0]) == taken
-    assert taken == 24 and furthest <= 6
+    assert [int(batch["step"][0]) for batch in draws(how, slow_draw, 5, 25)] == list(range(5, 25))
 
 
-def test_a_draw_that_fails_ends_the_training() -> None:
+@pytest.mark.parametrize("how", ["thread", "processes"])
+def test_a_draw_that_fails_ends_the_training(how: str) -> None:
     def draw(step: int) -> torch.Tensor:
         if step == 3:
-            raise ValueError("step 3")
+            raise ValueError("at step 3")
         return torch.zeros(1)
 
-    with pytest.raises(ValueError, match="step 3"):
-        list(batches_ahead(draw, 0, 9, CPU, 2))
+    with pytest.raises(ValueError, match="at step 3"):
+        list(draws(how, draw, 0, 9))
 
 
 def test_muon_by_shapes_does_what_muon_does() -> None:

@@ -77,3 +77,13 @@ def test_x_clip_finds_the_end_of_a_caption():
     ids = tokenizer(["a dog", "a zebra with a zigzag"], padding="max_length", return_tensors="pt").input_ids
     assert (ids.argmax(-1) == (ids == tokenizer.eos_token_id).int().argmax(-1)).all()
     assert tokenizer.eos_token_id == len(tokenizer) - 1
+
+
+def test_a_patchs_pixels_are_read_in_the_order_of_its_token() -> None:
+    """A reader that gives each patch its own halved pixels has no error; with two patches swapped it has."""
+    pixels = torch.randint(0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0)).float()
+    convolution = torch.nn.functional.avg_pool2d(pixels / 127.5 - 1, 2)
+    patches = convolution.unflatten(3, (4, 4)).unflatten(2, (4, 4)).permute(0, 2, 4, 1, 3, 5).flatten(3)
+    tokens = patches.flatten(1, 2)
+    assert identity.seeing_loss(tokens, pixels) < 1e-9
+    assert identity.seeing_loss(tokens.flip(1), pixels) > 0.01
