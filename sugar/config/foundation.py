@@ -46,7 +46,7 @@ class FoundationDino(_Network):
 
 
 class FoundationMatching(_Network):
-    start: Literal["dino", "metrics_dino", "video_clip"] | None
+    start: Literal["dino", "metrics_dino", "clip", "video_clip"] | None
     identities: Count | None
     jitter: bool
     batch: Count
