@@ -46,7 +46,7 @@ class FoundationDino(_Network):
 
 
 class FoundationMatching(_Network):
-    start: Literal["dino", "metrics_dino", "clip", "video_clip"] | None
+    start: Literal["dino", "metrics_dino", "clip"] | None
     identities: Count | None
     jitter: bool
     batch: Count
@@ -83,6 +83,5 @@ class Foundation(Section):
     dino: FoundationDino
     metrics_dino: FoundationDino
     clip: FoundationMatching
-    video_clip: FoundationMatching
     video_text: FoundationVideoText
     base: FoundationBase

@@ -15,7 +15,6 @@ WHAT = {
     "dino": "Identity-contrastive image encoder: views of one subject attract each other.",
     "metrics_dino": "As `dino`, from another seed. It only judges: nothing is trained with it.",
     "clip": "Image-text encoder trained on frames and captions of Sprite World.",
-    "video_clip": "As `clip`, on scenes of more subjects, its image side started from a DINO.",
     "video_text": "Video-text encoder trained on clips and captions of Sprite World.",
     "base": "Text-to-video model (T5 encoder, transformer, VAE) trained on captioned clips of Sprite World.",
 }

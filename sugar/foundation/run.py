@@ -21,7 +21,7 @@ from sugar.foundation.loop import LoopSettings
 from sugar.foundation.tokenizer import build_tokenizer
 from sugar.foundation.vae import train_vae
 
-NETWORKS = ("vae", "dino", "metrics_dino", "clip", "video_clip", "video_text", "base")
+NETWORKS = ("vae", "dino", "metrics_dino", "clip", "video_text", "base")
 TEXT_LENGTH = 32
 Log = Callable[[str, dict[str, float], int], None]
 
@@ -88,7 +88,6 @@ def run_foundation(
         "dino": _dino,
         "metrics_dino": _dino,
         "clip": _matching,
-        "video_clip": _matching,
         "video_text": _matching,
         "base": _base,
     }

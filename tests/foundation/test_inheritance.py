@@ -43,9 +43,9 @@ def test_networks_start_from_folders_and_say_what_is_missing(dino, tmp_path: Pat
     tokenizer = build_tokenizer(32, kind="clip")
     clip = build_clip(tokenizer, *SIZES)
     with pytest.raises(ValueError, match="add --only dino"):
-        start_from_dino(clip, "video_clip", tmp_path / "dino")
+        start_from_dino(clip, "clip", tmp_path / "dino")
     dino.save_pretrained(tmp_path / "dino")
-    start_from_dino(clip, "video_clip", tmp_path / "dino")
+    start_from_dino(clip, "clip", tmp_path / "dino")
     video = build_video_text(tokenizer, *SIZES, 4)
     with pytest.raises(ValueError, match="add --only clip"):
         start_from_clip(video, "video_text", tmp_path / "clip")
