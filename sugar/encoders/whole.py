@@ -24,7 +24,8 @@ _LIKE_GROWN = (1.1, 3.0)
 _COVERED = 0.85
 _MOST_OF_A_SIDE, _MOST_OF_THE_SIDES = 0.3, 1.0
 _LEAST_SOLIDITY = 0.84
-_LOST_SOLIDITY = 0.08
+_LOST_SOLIDITY = 0.03
+_LEAST_SOLIDITY_OF_TWINS = 0.75
 _HALF_A_WALL = 2
 _SMOOTH = 6.0
 _LEAST_ARM = 0.15
@@ -118,6 +119,8 @@ def with_like_parts(image_rgb: np.ndarray, mask: np.ndarray, regions: Sequence[n
 
 def with_twin(image_rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The mask and a part beside it of its size and colours, if there is one: the other lens of a pair."""
+    if _solidity(mask) < _LEAST_SOLIDITY_OF_TWINS:
+        return mask
     like = likeness_cut(image_rgb, mask) & ~(cv2.dilate(mask.astype(np.uint8), _SQUARE) > 0)
     count, labels, _, centres = cv2.connectedComponentsWithStats(like.astype(np.uint8), connectivity=4)
     area = float(mask.sum())
@@ -129,7 +132,7 @@ def with_twin(image_rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
             0.6 < twin.sum() / area < 1.67
             and abs(centres[part][1] - row) < 0.4 * area**0.5
             and away[twin].min() < 0.15 * area**0.5
-            and _solidity(twin) > 0.75
+            and _solidity(twin) > _LEAST_SOLIDITY_OF_TWINS
         ):
             return mask | twin
     return mask
@@ -212,7 +215,7 @@ def _disc(radius: int) -> np.ndarray:
 
 
 def _solidity(mask: np.ndarray) -> float:
-    """Share of its convex hull that a mask fills; 0 of nothing."""
+    """Share that a mask fills of the convex hull of all its parts; 0 of nothing."""
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not contours:
         return 0.0
