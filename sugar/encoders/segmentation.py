@@ -18,6 +18,7 @@ import numpy as np
 from sugar.config import InputError
 from sugar.encoders.grabcut import agreed_mask, separation, soft_mask
 from sugar.encoders.saliency import saliency
+from sugar.encoders.whole import whole_subject
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +27,8 @@ SEGMENTER_KINDS = ("grabcut", "distinct", "grounded_sam")
 MIN_STILLS = 5
 """Of a scene; from fewer, what is usual cannot be told from what is there for long."""
 USUAL_PX = 160
+PHOTO_PX = 256
+"""Longer side from which on a picture without evidence from a clip is treated as a photo."""
 
 
 class NoSubject(ValueError):
@@ -207,6 +210,10 @@ class GrabCutSegmenter:
         score = agreement * min(1.0, separation(small, mask) / _CLEAR_SEPARATION)
         if score < self.min_score:
             raise NoSubject(f"the subject's score must be >= {self.min_score}, got {score:.3f}")
+        if prior_HW is None and max(image_rgb.shape[:2]) >= PHOTO_PX:
+            small = shrink(image_rgb, PHOTO_PX)
+            enlarged = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+            mask = whole_subject(image_rgb, small, enlarged > 0.5)
         return Segmentation(soft_mask(image_rgb, mask), float(score))
 
 
