@@ -15,10 +15,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,6 +31,9 @@ from sugar.data.manifest import (
     read_manifest,
     release_memory,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCORE_RANGES: Mapping[str, tuple[float | None, float | None]] = {
     "image_text": (-1.0, 1.0),
@@ -119,29 +121,38 @@ def run_gate(
     for name, expectations in _suites(gxe, bounds, table, previous).items():
         # One large frame at a time: each is as large as the manifest.
         frame = _LARGE[name](table) if name in _LARGE else small[name]
-        source = context.data_sources.add_pandas(f"{bounds.source} triplets")
-        batch = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe(name)
         suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
-        checked = gx.ValidationDefinition(name=name, data=batch, suite=suite)
-        result = context.validation_definitions.add(checked).run(
-            batch_parameters={"dataframe": frame},
-            result_format={
-                "result_format": "SUMMARY",
-                "partial_unexpected_count": _EXAMPLES,
-                "unexpected_index_column_names": [frame.columns[0]],
-            },
-        )
-        failures += [f"{name}: {_failure(one)}" for one in result.results if not one.success]
-        # The source keeps the frame and, in cycles, all that was made of it.
-        context.data_sources.delete(source.name)
-        del frame, result, source, batch, checked
-        gc.collect()
-        release_memory()
+        failures += _failures(context, suite, f"{bounds.source} triplets", frame)
+        del frame
+        if name in _LARGE:
+            gc.collect()
+            release_memory()
     site = Path(unquote(urlparse(next(iter(context.build_data_docs().values()))).path)).parent
     shutil.rmtree(html_folder, ignore_errors=True)
     Path(html_folder).parent.mkdir(parents=True, exist_ok=True)
     shutil.move(site, html_folder)
     return GateResult(not failures, tuple(failures), _statistics(table, small))
+
+
+def _failures(context: Any, suite: Any, source_name: str, frame: pd.DataFrame) -> list[str]:
+    """Check a frame, for the Data Docs too; one line each for what failed. Nothing of the frame is kept."""
+    import great_expectations as gx
+
+    name = suite.name
+    source = context.data_sources.add_pandas(source_name)
+    batch = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe(name)
+    checked = gx.ValidationDefinition(name=name, data=batch, suite=suite)
+    result = context.validation_definitions.add(checked).run(
+        batch_parameters={"dataframe": frame},
+        result_format={
+            "result_format": "SUMMARY",
+            "partial_unexpected_count": _EXAMPLES,
+            "unexpected_index_column_names": [frame.columns[0]],
+        },
+    )
+    # Beside the frame the source keeps, in cycles, all that was made of it.
+    context.data_sources.delete(source_name)
+    return [f"{name}: {_failure(one)}" for one in result.results if not one.success]
 
 
 def _read(manifest_folder: Path | str) -> pa.Table:
@@ -186,12 +197,16 @@ def _small_frames(table: pa.Table, previous: pa.Table | None) -> dict[str, pd.Da
         f"{tag}s": _share_table(accepted_rows(table.select(["accepted", tag])), tag) for tag in BALANCED
     }
     if previous is not None:
+        import pandas as pd
+
         found = drift(table, previous)
         frames["drift"] = pd.DataFrame({"of": list(found), "drift": list(found.values())})
     return frames
 
 
 def _share_table(table: pa.Table, column: str) -> pd.DataFrame:
+    import pandas as pd
+
     shares = table[column].cast(pa.string()).to_pandas().value_counts(normalize=True, dropna=False)
     return pd.DataFrame({column: shares.index.astype(str), "share": shares.to_numpy(float)})
 
