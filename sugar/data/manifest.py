@@ -49,6 +49,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
 `digest` is the SHA-256 of what encoders see (identity image, video, prompt): equal digest, equal latents.
 `provenance` is a JSON object.
 """
+_LARGE_BYTES = 1 << 20
 ORIGIN: Mapping[str, pa.DataType] = {"git_revision": pa.string(), "image_digest": pa.string()}
 """Columns that follow those: what made the shard (`sugar.data.origin`), null where unknown. They say nothing
 about the sample, so `dataset_digest` leaves them out."""
@@ -180,14 +181,15 @@ def _open_table(path: Path, schema_version: int, columns: Mapping[str, pa.DataTy
 
 
 def _column(file: pq.ParquetFile, path: Path, name: str) -> pa.ChunkedArray:
-    """One column, checked; what Arrow took to decode it goes back to the system."""
+    """One column, checked; what Arrow took to decode a large one goes back to the system."""
     try:
         table = file.read([name], use_threads=False)
         # Damage inside a page goes unnoticed until somebody reads the value: text that is no UTF-8, say.
         table.validate(full=True)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _unreadable(path, error) from error
-    release_memory()
+    if table.nbytes >= _LARGE_BYTES:
+        release_memory()
     return table[name]
 
 
