@@ -29,7 +29,7 @@ RUN pip install --no-deps --no-build-isolation -e . \
     && useradd --create-home --uid 1000 sugar && mkdir /data && chown sugar /app /data
 USER 1000
 ARG GIT_REVISION=""
-ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false SUGAR_GIT_REVISION=${GIT_REVISION}
+ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false ARROW_DEFAULT_MEMORY_POOL=system SUGAR_GIT_REVISION=${GIT_REVISION}
 ENTRYPOINT ["sugar"]
 CMD ["--help"]
 
@@ -45,6 +45,6 @@ RUN pip install --no-deps --no-build-isolation -e . \
     && useradd --create-home --uid 1000 sugar && mkdir /data && chown sugar /app /data
 USER 1000
 ARG GIT_REVISION=""
-ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false SUGAR_GIT_REVISION=${GIT_REVISION}
+ENV HOME=/home/sugar GX_ANALYTICS_ENABLED=false ARROW_DEFAULT_MEMORY_POOL=system SUGAR_GIT_REVISION=${GIT_REVISION}
 ENTRYPOINT ["sugar"]
 CMD ["--help"]

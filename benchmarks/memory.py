@@ -70,13 +70,16 @@ def run(verb: str, arguments: list[str]) -> dict[str, float]:
         RuntimeError: it failed.
     """
     start, peak = time.monotonic(), 0.0
+    next_sample = start
     process = subprocess.Popen([sys.executable, "-m", "sugar.cli", verb, *arguments])
     while True:
         ended, status, usage = os.wait4(process.pid, os.WNOHANG)
         if ended:
             break
-        peak = max(peak, sum(map(_pss_mib, _with_children(process.pid))))
-        time.sleep(INTERVAL_SECONDS)
+        if time.monotonic() >= next_sample:
+            peak = max(peak, sum(map(_pss_mib, _with_children(process.pid))))
+            next_sample = time.monotonic() + INTERVAL_SECONDS
+        time.sleep(0.02)
     if code := os.waitstatus_to_exitcode(status):
         raise RuntimeError(f"sugar {verb} ended with exit code {code}")
     return {

@@ -169,6 +169,8 @@ def _says_all(error: Exception) -> bool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code: 0 done, 2 bad input, 1 failure, 75 again, 130 interrupted."""
+    # Arrow's own allocator keeps what a large column took; read when pyarrow is first imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     if args.verb == "submit":  # argparse does not take positionals after options of a verb

@@ -149,12 +149,27 @@ def test_the_tracker_has_a_run_a_stage_with_datasets_samples_and_the_model(chain
 
 
 def test_a_stage_that_is_run_again_makes_the_same_and_nothing_anew(chain):
-    params, _ = chain
-    for name, output in (("synthesize", "synthetic"), ("ingest", "real"), ("encode", "latents_real")):
+    from mlflow import MlflowClient
+
+    params, first = chain
+    client = MlflowClient(tracking_uri=params.tracking_uri)
+    experiment = client.get_experiment_by_name("sugar")
+    assert experiment is not None
+    runs = len(client.search_runs([experiment.experiment_id]))
+    for name, output in (
+        ("source", "subjects"),
+        ("synthesize", "synthetic"),
+        ("ingest", "real"),
+        ("validate", "gate"),
+        ("encode", "latents_real"),
+    ):
         before = contents(params.path(output))
         figures = run_stage(name, params)
         assert contents(params.path(output)) == before, name
-        assert figures.get("shards_made", figures.get("real_encoded")) == 0, name
+        made = {"shards_made", "real_encoded", "synthetic_encoded"}
+        assert not any(figures.get(figure) for figure in made), name
+        assert figures.keys() >= first[name].keys() - {"triplets_per_second"}, name
+    assert len(client.search_runs([experiment.experiment_id])) == runs
 
 
 def test_another_threshold_on_synthetic_data_leaves_the_real_latents_and_stage_1(

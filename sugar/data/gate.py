@@ -7,22 +7,33 @@ the accepted, and, where there is an earlier version, the drift from it.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sugar.data.drift import drift
-from sugar.data.manifest import COLUMNS, SCORE_PREFIX, read_manifest
+from sugar.data.manifest import (
+    COLUMNS,
+    ORIGIN,
+    SCORE_PREFIX,
+    accepted_rows,
+    manifest_columns,
+    read_manifest,
+    release_memory,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCORE_RANGES: Mapping[str, tuple[float | None, float | None]] = {
     "image_text": (-1.0, 1.0),
@@ -36,6 +47,8 @@ SCORE_RANGES: Mapping[str, tuple[float | None, float | None]] = {
 """What each score can be (cosines, pixels); a score without a row here may be any finite number."""
 
 _EXAMPLES = 5
+_SIZES = ("num_frames", "height_px", "width_px")
+_FEW_VALUES = ("shard", "source", "noun", "category", "style", "background", "motion", *ORIGIN)
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,7 @@ def run_gate(
     Raises:
         InputError: the manifest is missing, damaged, or of another schema version.
     """
-    table = read_manifest(manifest_folder)
+    table = _read(manifest_folder)
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
     import great_expectations.expectations as gxe
@@ -104,47 +117,97 @@ def run_gate(
     logging.getLogger(ProgressBarsConfig.__module__).setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    source = context.data_sources.add_pandas(f"{bounds.source} triplets")
-    frames, failures = _frames(table, previous), []
+    small, failures = _small_frames(table, previous), []
     for name, expectations in _suites(gxe, bounds, table, previous).items():
-        batch = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe(name)
+        # One large frame at a time: each is as large as the manifest.
+        frame = _LARGE[name](table) if name in _LARGE else small[name]
         suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=expectations))
-        checked = gx.ValidationDefinition(name=name, data=batch, suite=suite)
-        result = context.validation_definitions.add(checked).run(
-            batch_parameters={"dataframe": frames[name]},
-            result_format={
-                "result_format": "SUMMARY",
-                "partial_unexpected_count": _EXAMPLES,
-                "unexpected_index_column_names": [frames[name].columns[0]],
-            },
-        )
-        failures += [f"{name}: {_failure(one)}" for one in result.results if not one.success]
+        failures += _failures(context, suite, f"{bounds.source} triplets", frame)
+        del frame
+        if name in _LARGE:
+            gc.collect()
+            release_memory()
     site = Path(unquote(urlparse(next(iter(context.build_data_docs().values()))).path)).parent
     shutil.rmtree(html_folder, ignore_errors=True)
     Path(html_folder).parent.mkdir(parents=True, exist_ok=True)
     shutil.move(site, html_folder)
-    return GateResult(not failures, tuple(failures), _statistics(frames))
+    return GateResult(not failures, tuple(failures), _statistics(table, small))
 
 
-def _frames(table: pa.Table, previous: pa.Table | None) -> dict[str, pd.DataFrame]:
-    """The tables that are looked at; the first column names a row in examples."""
+def _failures(context: Any, suite: Any, source_name: str, frame: pd.DataFrame) -> list[str]:
+    """Check a frame, for the Data Docs too; one line each for what failed. Nothing of the frame is kept."""
+    import great_expectations as gx
+
+    name = suite.name
+    source = context.data_sources.add_pandas(source_name)
+    batch = source.add_dataframe_asset(name=name).add_batch_definition_whole_dataframe(name)
+    checked = gx.ValidationDefinition(name=name, data=batch, suite=suite)
+    result = context.validation_definitions.add(checked).run(
+        batch_parameters={"dataframe": frame},
+        result_format={
+            "result_format": "SUMMARY",
+            "partial_unexpected_count": _EXAMPLES,
+            "unexpected_index_column_names": [frame.columns[0]],
+        },
+    )
+    # Beside the frame the source keeps, in cycles, all that was made of it.
+    context.data_sources.delete(source_name)
+    return [f"{name}: {_failure(one)}" for one in result.results if not one.success]
+
+
+def _read(manifest_folder: Path | str) -> pa.Table:
+    """The manifest without what nothing is asked of; of columns with few values the numbers of these.
+
+    The checks copy their frame again and again, so its size counts.
+    """
+    names = manifest_columns(manifest_folder)
+    few = read_manifest(manifest_folder, _FEW_VALUES)
+    found = {name: few[name].dictionary_encode() for name in few.column_names}
+    del few
+    rest = read_manifest(manifest_folder, {*names} - {*_FEW_VALUES, "provenance"})
+    found |= {name: rest[name] for name in rest.column_names}
+    return pa.table({name: found[name] for name in names if name in found})
+
+
+def _rows_frame(table: pa.Table) -> pd.DataFrame:
+    """Every row; the first column names it in examples."""
     num_reasons = pc.call_function("list_value_length", [table["reasons"]])
     has_reason = pc.call_function("greater", [num_reasons, 0])
     explained = pc.call_function("xor", [table["accepted"], has_reason])
-    rows = table.drop_columns(["reasons", "provenance"]).append_column("verdict_explained", explained)
+    rows = table.drop_columns(["reasons"]).append_column("verdict_explained", explained)
     frame = rows.to_pandas()
-    accepted = frame[frame["accepted"]]
     frame["accepted"] = frame["accepted"].astype(float)
-    frames = {"rows": frame, "accepted rows": accepted}
-    frames |= {f"{tag}s": _share_table(accepted, tag) for tag in BALANCED}
+    return frame
+
+
+def _accepted_frame(table: pa.Table) -> pd.DataFrame:
+    """The accepted rows, with what is asked of them."""
+    names = ["key", "digest", *_SIZES, *(n for n in table.column_names if n.startswith(SCORE_PREFIX))]
+    return table.select(names).filter(table["accepted"]).to_pandas()
+
+
+_LARGE: Mapping[str, Callable[[pa.Table], pd.DataFrame]] = {
+    "rows": _rows_frame,
+    "accepted rows": _accepted_frame,
+}
+
+
+def _small_frames(table: pa.Table, previous: pa.Table | None) -> dict[str, pd.DataFrame]:
+    frames = {
+        f"{tag}s": _share_table(accepted_rows(table.select(["accepted", tag])), tag) for tag in BALANCED
+    }
     if previous is not None:
+        import pandas as pd
+
         found = drift(table, previous)
         frames["drift"] = pd.DataFrame({"of": list(found), "drift": list(found.values())})
     return frames
 
 
-def _share_table(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    shares = frame[column].value_counts(normalize=True, dropna=False)
+def _share_table(table: pa.Table, column: str) -> pd.DataFrame:
+    import pandas as pd
+
+    shares = table[column].cast(pa.string()).to_pandas().value_counts(normalize=True, dropna=False)
     return pd.DataFrame({column: shares.index.astype(str), "share": shares.to_numpy(float)})
 
 
@@ -167,10 +230,7 @@ def _suites(
         gxe.ExpectColumnValueLengthsToBeBetween(column="prompt", min_value=1, max_value=10_000),
         gxe.ExpectColumnValueLengthsToEqual(column="digest", value=64),
         gxe.ExpectColumnValuesToBeBetween(column="fps", min_value=0, strict_min=True, max_value=1000),
-        *(
-            gxe.ExpectColumnValuesToBeBetween(column=name, min_value=1)
-            for name in ("num_frames", "height_px", "width_px")
-        ),
+        *(gxe.ExpectColumnValuesToBeBetween(column=name, min_value=1) for name in _SIZES),
         *(
             gxe.ExpectColumnValuesToBeBetween(column=name, min_value=low, max_value=high)
             for name in scores
@@ -184,10 +244,7 @@ def _suites(
         gxe.ExpectTableRowCountToBeBetween(min_value=bounds.min_rows),
         gxe.ExpectColumnValuesToBeUnique(column="digest"),
         *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in scores),
-        *(
-            gxe.ExpectColumnUniqueValueCountToBeBetween(column=name, max_value=1)
-            for name in ("num_frames", "height_px", "width_px")
-        ),
+        *(gxe.ExpectColumnUniqueValueCountToBeBetween(column=name, max_value=1) for name in _SIZES),
     ]
     suites = {"rows": rows, "accepted rows": accepted}
     for tag in BALANCED:
@@ -224,12 +281,12 @@ def _example(value: Any) -> str:
     )
 
 
-def _statistics(frames: Mapping[str, pd.DataFrame]) -> dict[str, float]:
-    num_rows, num_accepted = len(frames["rows"]), len(frames["accepted rows"])
+def _statistics(table: pa.Table, small: Mapping[str, pd.DataFrame]) -> dict[str, float]:
+    num_rows, num_accepted = table.num_rows, accepted_rows(table.select(["accepted"])).num_rows
     found = {"rows": num_rows, "accepted": num_accepted, "acceptance": num_accepted / max(num_rows, 1)}
     for tag in BALANCED:
-        shares = frames[f"{tag}s"]["share"]
+        shares = small[f"{tag}s"]["share"]
         found |= {f"num_{tag}s": len(shares), f"max_{tag}_share": shares.max() if len(shares) else 0.0}
-    if "drift" in frames:
-        found |= {f"drift_{of}": value for of, value in frames["drift"].itertuples(index=False)}
+    if "drift" in small:
+        found |= {f"drift_{of}": value for of, value in small["drift"].itertuples(index=False)}
     return {name: float(value) for name, value in found.items()}

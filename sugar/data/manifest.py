@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
 `digest` is the SHA-256 of what encoders see (identity image, video, prompt): equal digest, equal latents.
 `provenance` is a JSON object.
 """
+_LARGE_BYTES = 1 << 20
 ORIGIN: Mapping[str, pa.DataType] = {"git_revision": pa.string(), "image_digest": pa.string()}
 """Columns that follow those: what made the shard (`sugar.data.origin`), null where unknown. They say nothing
 about the sample, so `dataset_digest` leaves them out."""
@@ -126,39 +127,80 @@ def write_manifest(folder: Path | str, rows: Iterable[Mapping[str, Any]] | pa.Ta
     return table
 
 
-def read_manifest(folder: Path | str) -> pa.Table:
-    """The manifest of a dataset folder.
+def read_manifest(folder: Path | str, only: Collection[str] | None = None) -> pa.Table:
+    """The manifest of a dataset folder; with `only`, these columns of it, the others are not read.
 
     Raises:
         InputError: it is not there, is damaged, or is of another schema version; names file, rule and value.
     """
-    return read_table(Path(folder) / MANIFEST, SCHEMA_VERSION, COLUMNS)
+    return read_table(Path(folder) / MANIFEST, SCHEMA_VERSION, COLUMNS, only)
 
 
-def read_table(path: Path, schema_version: int, columns: Mapping[str, pa.DataType]) -> pa.Table:
+def manifest_columns(folder: Path | str) -> list[str]:
+    """Names of the columns of a dataset's manifest; raises as `read_manifest`."""
+    return list(_open_table(Path(folder) / MANIFEST, SCHEMA_VERSION, COLUMNS).schema_arrow.names)
+
+
+def read_table(
+    path: Path, schema_version: int, columns: Mapping[str, pa.DataType], only: Collection[str] | None = None
+) -> pa.Table:
     """A Parquet file whose metadata says `schema_version` and which has at least these columns.
+
+    Args:
+        only: read these of its columns alone, in the file's order; None: all.
 
     Raises:
         InputError: it is not there, is damaged, is of another version, or a column is not as it must be.
     """
+    file = _open_table(path, schema_version, columns)
+    schema = file.schema_arrow
+    names = [name for name in schema.names if only is None or name in only]
+    arrays = [_column(file, path, name) for name in names]
+    fields = [schema.field(name) for name in names]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, schema.metadata))
+
+
+def _open_table(path: Path, schema_version: int, columns: Mapping[str, pa.DataType]) -> pq.ParquetFile:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     try:
-        table = pq.read_table(path, memory_map=True)
-        # Damage inside a page goes unnoticed until somebody reads the value: text that is no UTF-8, say.
-        table.validate(full=True)
-        found = table.column_names
+        # Not `pq.read_table`: it imports the machinery for many files, and takes twice the memory.
+        file = pq.ParquetFile(path, pre_buffer=False)
+        schema = file.schema_arrow
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from error
-    version = (table.schema.metadata or {}).get(b"schema_version", b"none").decode(errors="replace")
+        raise _unreadable(path, error) from error
+    version = (schema.metadata or {}).get(b"schema_version", b"none").decode(errors="replace")
     if version != str(schema_version):
         raise InputError(f"{path}: schema_version must be {schema_version}, got {version}")
     for name, kind in columns.items():
-        if name not in found:
-            raise InputError(f"{path}: must have a column {name!r}, got {found}")
-        if (other := table.schema.field(name).type) != kind:
+        if name not in schema.names:
+            raise InputError(f"{path}: must have a column {name!r}, got {schema.names}")
+        if (other := schema.field(name).type) != kind:
             raise InputError(f"{path}: column {name!r} must be of type {kind}, got {other}")
-    return table
+    return file
+
+
+def _column(file: pq.ParquetFile, path: Path, name: str) -> pa.ChunkedArray:
+    """One column, checked; what Arrow took to decode a large one goes back to the system."""
+    try:
+        table = file.read([name], use_threads=False)
+        # Damage inside a page goes unnoticed until somebody reads the value: text that is no UTF-8, say.
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if table.nbytes >= _LARGE_BYTES:
+        release_memory()
+    return table[name]
+
+
+def release_memory() -> None:
+    """Give back what Arrow holds for later: after each large column, so that it does not add up."""
+    pa.default_memory_pool().release_unused()
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    why = (str(error).splitlines() or [type(error).__name__])[0]
+    return InputError(f"{path}: cannot be read as Parquet ({why})")
 
 
 def accepted_rows(table: pa.Table) -> pa.Table:
@@ -221,11 +263,12 @@ def dataset_digest(folder: Path | str) -> str:
     It does not depend on how the dataset came to be (interrupted, in parallel, by which version of Parquet,
     by which revision of the code or container image).
     """
-    table = read_manifest(folder)
-    table = table.drop_columns([name for name in ORIGIN if name in table.column_names])
-    digest = hashlib.sha256(f"{SCHEMA_VERSION} {table.column_names} {table.num_rows}".encode())
-    for name in table.column_names:
-        column = table[name]
+    path = Path(folder) / MANIFEST
+    file = _open_table(path, SCHEMA_VERSION, COLUMNS)
+    names = [name for name in file.schema_arrow.names if name not in ORIGIN]
+    digest = hashlib.sha256(f"{SCHEMA_VERSION} {names} {file.metadata.num_rows}".encode())
+    for name in names:
+        column = _column(file, path, name)
         if pa.types.is_list(column.type):
             column = pc.call_function("binary_join", [column, ","])
         text = pc.fill_null(column.cast(pa.large_string()), "null").combine_chunks()

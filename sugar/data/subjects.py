@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sugar.data.atomic import atomic_path, sha256_bytes
@@ -88,13 +89,13 @@ def write_subjects(folder: Path | str, subjects: Iterable[Subject], shard_size: 
     return table
 
 
-def subjects_manifest(folder: Path | str) -> pa.Table:
-    """The manifest of the subjects in `folder`.
+def subjects_manifest(folder: Path | str, only: Collection[str] | None = None) -> pa.Table:
+    """The manifest of the subjects in `folder`; with `only`, these columns of it.
 
     Raises:
         InputError: it is not there, is damaged, or is of another schema version.
     """
-    return read_table(Path(folder) / MANIFEST, SCHEMA_VERSION, COLUMNS)
+    return read_table(Path(folder) / MANIFEST, SCHEMA_VERSION, COLUMNS, only)
 
 
 def read_subjects(
@@ -111,10 +112,11 @@ def read_subjects(
         InputError: the manifest or a shard is missing or damaged.
         BadMedia: a subject is bad and there is no `on_bad`.
     """
-    table, shards = subjects_manifest(folder), {}
+    table, shards = subjects_manifest(folder, ("key", "shard")), {}
+    if keys is not None:
+        table = table.filter(pc.is_in(table["key"], pa.array(keys, pa.string())))
     for key, shard in zip(table["key"].to_pylist(), table["shard"].to_pylist(), strict=True):
-        if keys is None or key in keys:
-            shards.setdefault(shard, set()).add(key)
+        shards.setdefault(shard, set()).add(key)
     for shard, wanted in shards.items():
         for key, members in read_tar(Path(folder) / shard, ("png", "json"), wanted, on_bad):
             try:

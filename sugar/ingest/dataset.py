@@ -65,6 +65,7 @@ def ingest_dataset(
     num_workers: int = 1,
     report: Path | str | None = None,
     verdict_key: str | None = None,
+    on_work: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Triplets of all clips under `folder`: shards, manifest and report; returns the counts and the rate.
 
@@ -80,6 +81,7 @@ def ingest_dataset(
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
         verdict_key: changes when `judge` or `limits` do; with it a dataset that is as it was left is
             recognised without being read. None: verdicts and report are made anew.
+        on_work: called before anything is made, verdicts and report included.
 
     Raises:
         InputError: no triplet at all, or as the loaders.
@@ -98,6 +100,7 @@ def ingest_dataset(
     whole = inputs_digest(digests, repeated, verdict_key, code_digest(PUBLISHING))
     if verdict_key is not None and (known := published(folder, report, whole)) is not None:
         return known
+    on_work()
     run = run_shards(
         folder,
         digests,

@@ -30,7 +30,7 @@ def _note_dataset(tracker: Tracker, name: str, folder: Path, context: str) -> No
 
     if tracker.run_id is None:  # a digest of millions of rows takes seconds
         return
-    table = read_manifest(folder)
+    table = read_manifest(folder, ("accepted",))
     profile = {"rows": table.num_rows, "accepted": accepted_rows(table).num_rows}
     tracker.log_dataset(name, dataset_digest(folder), context, str(folder), profile)
 
@@ -38,18 +38,24 @@ def _note_dataset(tracker: Tracker, name: str, folder: Path, context: str) -> No
 SOURCE_NETWORKS = ("networks.clip", "networks.dino", "networks.device")
 
 
-@declare("", "subjects", ("seed", "video.height_px", "video.width_px", *SOURCE_NETWORKS, "source"))
+@declare(
+    "", "subjects", ("seed", "video.height_px", "video.width_px", *SOURCE_NETWORKS, "source"), may_rest=True
+)
 def source(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Gather labelled pictures of subjects: drawn, or photos of a folder, a table or tars."""
     from sugar.data.shard_pool import Skips
     from sugar.stages.synthesis import subjects_of
     from sugar.synthesis.dataset import source_dataset
 
-    skips = Skips()
-    return source_dataset(outputs["subjects"], subjects_of(params, skips.add), skips)
+    skips, made_from = Skips(), None
+    if params.source.kind == "sprites":  # photos may have changed where they lie
+        video = params.video
+        made_from = (params.seed, video.height_px, video.width_px, params.source.num_subjects)
+    subjects = subjects_of(params, skips.add)
+    return source_dataset(outputs["subjects"], subjects, skips, made_from, tracker.begin)
 
 
-@declare("subjects", "synthetic", (*VIDEO, *FILTER_NETWORKS, "synthesize"))
+@declare("subjects", "synthetic", (*VIDEO, *FILTER_NETWORKS, "synthesize"), may_rest=True)
 def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Make customised image-video-text triplets from the subjects (SUGAR section 3.1)."""
     from sugar.stages.scoring import limits, networks_digest, scorers
@@ -70,13 +76,14 @@ def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) 
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
         verdict_key=settings.filters.model_dump_json(),
+        on_work=tracker.begin,
     )
     tracker.log_artifacts(outputs["synthetic"] / "report")
     _note_dataset(tracker, "synthetic", outputs["synthetic"], "made")
     return figures
 
 
-@declare("", "real", (*VIDEO, *FILTER_NETWORKS, "networks.captioner", "ingest"))
+@declare("", "real", (*VIDEO, *FILTER_NETWORKS, "networks.captioner", "ingest"), may_rest=True)
 def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Cut real clips into triplets; the identity image comes from a random frame (SUGAR section 3.2)."""
     from sugar.ingest.clips import FolderClips, SpriteClips
@@ -130,13 +137,14 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
         verdict_key=settings.filters.model_dump_json(),
+        on_work=tracker.begin,
     )
     tracker.log_artifacts(outputs["real"] / "report")
     _note_dataset(tracker, "real", outputs["real"], "made")
     return figures
 
 
-@declare("synthetic real", "gate", ("validate",))
+@declare("synthetic real", "gate", ("validate",), may_rest=True)
 def validate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Check both manifests; a failing gate stops the run."""
     from sugar.data.gate import GateBounds
@@ -162,9 +170,9 @@ def validate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
             max_drift=settings.max_drift,
         ),
     }
+    results = check_datasets(inputs, bounds, outputs["gate"], settings.baseline, on_work=tracker.begin)
     for name, folder in inputs.items():
         _note_dataset(tracker, name, folder, "checked")
-    results = check_datasets(inputs, bounds, outputs["gate"], settings.baseline)
     tracker.log_artifacts(outputs["gate"])
     failures = [f"{name}: {failure}" for name, result in results.items() for failure in result.failures]
     if failures:
@@ -180,6 +188,7 @@ def validate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
     "synthetic real gate",
     "latents_real latents_synthetic",
     ("networks.base", "networks.dino", "networks.clip", "networks.device", "encode"),
+    may_rest=True,
 )
 def encode(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Write the latent caches of the accepted triplets, of the datasets that are among the inputs."""
@@ -209,7 +218,9 @@ def encode(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
             max_noun_share=settings.max_noun_share,
             num_workers=settings.num_workers,
             num_stills=settings.stills if name == "synthetic" else 0,
+            on_work=tracker.begin,
         )
         figures |= {f"{name}_{key}": value for key, value in counts.items()}
+    for name, folder in datasets.items():
         _note_dataset(tracker, name, folder, "encoded")
     return figures

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_USED = ("key", "shard", "noun", "accepted", "reasons", "digest")
+"""Columns of the manifest that are read."""
 Encode = Callable[[Sequence[Triplet]], dict[str, "Tensor"]]
 
 
@@ -151,6 +153,7 @@ def encode_dataset(
     max_noun_share: float | None = None,
     num_workers: int = 0,
     num_stills: int = 0,
+    on_work: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Bring the cache in `output` to the accepted triplets of `dataset`; only new ones are encoded.
 
@@ -161,6 +164,7 @@ def encode_dataset(
         max_noun_share: rows of a noun beyond this share are left out, by hash of the key; None: none are.
         num_workers: threads that decode the next batch while the networks work on this one; 0: none.
         num_stills: random frames of a clip that are encoded as images too (SUGAR section 4.3, TSF-Image).
+        on_work: called before anything is encoded or written; not where the cache is at these triplets.
 
     Returns:
         samples in the cache, how many of them were encoded now, how many are held out.
@@ -168,7 +172,7 @@ def encode_dataset(
     Raises:
         InputError: no accepted triplet, a size that the networks do not take, a damaged dataset.
     """
-    table = accepted_rows(read_manifest(dataset))
+    table = accepted_rows(read_manifest(dataset, _USED))
     if not table.num_rows:
         raise InputError(f"{dataset}: has no accepted triplet, so there is nothing to encode")
     if max_noun_share is not None:
@@ -176,8 +180,12 @@ def encode_dataset(
             table = balanced_rows(table, "noun", max_noun_share)
         except ValueError as error:
             raise InputError(f"encode.max_noun_share: {dataset}: {error}") from error
-    keys = table["key"].to_pylist()
     writer = LatentWriter(output, networks.meta(num_stills), shard_size, held_out_fraction)
+    if (index := writer.whole(table["key"], table["digest"])) is not None:
+        num_held_out = int(np.count_nonzero(index["held_out"]))
+        return {"samples": index.num_rows, "encoded": 0, "held_out": num_held_out}
+    on_work()
+    keys = table["key"].to_pylist()
     positions = writer.plan(keys, table["digest"].to_pylist())
     if positions:
         rows = table.take(pa.array(positions, pa.int64()))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ class Stage:
         name: the verb.
         inputs, outputs: names of the folders it reads and writes: keys of `paths` in params.yaml.
         optional: inputs that need not be there.
+        may_rest: its body says when it begins to work (`tracker.begin`); where it does not, there was nothing
+            to do, and no run is opened.
         reads: sections (`video`) and single values (`networks.dino`) of the parameters; it sees no others.
         body: the work: (parameters that it declared, inputs, outputs, tracker) -> figures.
     """
@@ -53,11 +56,12 @@ class Stage:
     reads: tuple[str, ...]
     body: Body
     optional: tuple[str, ...] = ()
+    may_rest: bool = False
 
     def __call__(
         self, params: Params, inputs: Paths, outputs: Paths, ablation: str | None = None
     ) -> dict[str, float]:
-        """Run it: lock the outputs, open a tracked run, work, keep the figures.
+        """Run it: lock the outputs, open a tracked run where there is work, work, keep the figures.
 
         Args:
             inputs, outputs: folder of each declared name (a body may do with fewer); `outputs` may name the
@@ -74,29 +78,41 @@ class Stage:
         from sugar.data.atomic import StageLock, write_json_atomic
         from sugar.data.shard_driver import shards_by
         from sugar.stages.sharding import cluster_driver
-        from sugar.tracking import start_run
+        from sugar.tracking import late_run, start_run
 
         self._check_names(inputs, outputs)
         seen = params.only((*self.reads, *LOCATIONS))
         tracking = params.tracking
         start = time.monotonic()
         with ExitStack() as stack:
-            for name in sorted(outputs.keys() - {METRICS}):
-                stack.enter_context(StageLock(outputs[name], self.name))
-            tracker = stack.enter_context(
-                start_run(
+            folders = [outputs[name] for name in sorted(outputs.keys() - {METRICS})]
+            for folder in folders:
+                stack.enter_context(StageLock(folder, self.name))
+            open_run = partial(
+                start_run,
+                self.name,
+                params.only(self.reads).as_dict(),
+                uri=tracking.uri,
+                artifacts=tracking.artifacts,
+                experiment=tracking.experiment,
+                enabled=tracking.enabled,
+                root=params.root,
+                checkout=params.folder,
+                run_name=self.name if ablation is None else f"{self.name} {ablation}",
+                tags=None if ablation is None else {"sugar.ablation": ablation},
+            )
+            if self.may_rest:
+                open_run = partial(
+                    late_run,
+                    open_run,
                     self.name,
-                    params.only(self.reads).as_dict(),
+                    folders,
                     uri=tracking.uri,
-                    artifacts=tracking.artifacts,
                     experiment=tracking.experiment,
                     enabled=tracking.enabled,
                     root=params.root,
-                    checkout=params.folder,
-                    run_name=self.name if ablation is None else f"{self.name} {ablation}",
-                    tags=None if ablation is None else {"sugar.ablation": ablation},
                 )
-            )
+            tracker = stack.enter_context(open_run())
             with shards_by(cluster_driver(self, params, inputs, outputs)):
                 figures = self.body(seen, inputs, outputs, tracker)
             figures = {**figures, "seconds": round(time.monotonic() - start, 1)}
@@ -118,13 +134,21 @@ class Stage:
                 raise InputError(f"{self.name} needs {folder} ({name}), which does not exist")
 
 
-def declare(inputs: str, outputs: str, reads: tuple[str, ...], optional: str = "") -> Callable[[Body], Stage]:
+def declare(
+    inputs: str, outputs: str, reads: tuple[str, ...], optional: str = "", *, may_rest: bool = False
+) -> Callable[[Body], Stage]:
     """Make a stage of its body; `inputs`, `outputs` and `optional` are names separated by blanks."""
 
     def made(body: Body) -> Stage:
         name = getattr(body, "__name__", "")
         return Stage(
-            name, tuple(inputs.split()), tuple(outputs.split()), reads, body, tuple(optional.split())
+            name,
+            tuple(inputs.split()),
+            tuple(outputs.split()),
+            reads,
+            body,
+            tuple(optional.split()),
+            may_rest,
         )
 
     return made

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sugar.data.atomic import write_json_atomic
 from sugar.data.code_digest import code_digest
@@ -26,28 +27,46 @@ CODE = (
     "sugar.data.video_io",
 )
 """What a shard depends on besides its subjects, the recipe and the networks."""
+SUBJECTS_CODE = ("sugar.sprites", "sugar.synthesis", "sugar.data.image_io", "sugar.data.subjects")
+"""What drawn subjects depend on besides their number, seed and size."""
 SUBJECTS_PER_SHARD = 256
 """Bounds the memory in which photos wait to be written."""
 
 
-def source_dataset(folder: Path | str, subjects: Iterable[Subject], skips: Skips) -> dict[str, float]:
+def source_dataset(
+    folder: Path | str,
+    subjects: Iterable[Subject],
+    skips: Skips,
+    made_from: Sequence[Any] | None = None,
+    on_work: Callable[[], object] = lambda: None,
+) -> dict[str, float]:
     """Write the subjects, and what was skipped to `rejections.json` beside them; returns the counts.
 
     Args:
         subjects: of `sprite_subjects` or `photo_subjects`.
         skips: what the latter's `on_skip` fills while it is read.
+        made_from: plain values, all that the subjects depend on besides the code; with it subjects that are
+            as they were left are recognised without being read. None: they are made anew.
+        on_work: called before anything is made.
     """
+    whole = None if made_from is None else inputs_digest(code_digest(SUBJECTS_CODE), made_from)
+    if whole is not None and (known := published(folder, folder, whole)) is not None:
+        return known
+    on_work()
     table = write_subjects(folder, subjects, SUBJECTS_PER_SHARD)
     write_json_atomic(
         Path(folder) / "rejections.json", {"subjects": table.num_rows, "skipped": skips.as_json()}
     )
     counts = {f"skipped_{reason}": float(count) for reason, count in sorted(skips.counts.items())}
-    return {
+    figures = {
         "subjects": float(table.num_rows),
         "nouns": float(len(set(table["noun"].to_pylist()))),
         "skipped": float(sum(skips.counts.values())),
         **counts,
     }
+    if whole is not None:
+        remember(folder, folder, whole, figures)
+    return figures
 
 
 @dataclass(frozen=True)
@@ -88,6 +107,7 @@ def synthesize_dataset(
     num_workers: int = 1,
     report: Path | str | None = None,
     verdict_key: str | None = None,
+    on_work: Callable[[], object] = lambda: None,
 ) -> dict[str, float]:
     """Triplets of all subjects under `folder`: shards, manifest and report; returns the counts and the rate.
 
@@ -103,11 +123,12 @@ def synthesize_dataset(
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
         verdict_key: changes when `judge` or `limits` do; with it a dataset that is as it was left is
             recognised without being read. None: verdicts and report are made anew.
+        on_work: called before anything is made, verdicts and report included.
 
     Raises:
         InputError: no subjects, no triplet at all, or as the loaders.
     """
-    table = subjects_manifest(subjects)
+    table = subjects_manifest(subjects, ("key", "digest"))
     keys, digests = table["key"].to_pylist(), table["digest"].to_pylist()
     per_shard = max(1, shard_size // recipe.prompts_per_subject)
     parts = [slice(start, start + per_shard) for start in range(0, len(keys), per_shard)]
@@ -117,6 +138,7 @@ def synthesize_dataset(
     whole = inputs_digest(shards, verdict_key, code_digest(PUBLISHING))
     if verdict_key is not None and (known := published(folder, report, whole)) is not None:
         return known
+    on_work()
     run = run_shards(
         folder,
         shards,

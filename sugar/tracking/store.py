@@ -85,7 +85,7 @@ def opening(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError) as error:
         # The first line says it; SQL and advice follow.
-        raise StoreUnavailable(f"tracking.uri {_public(uri)}: {str(error).splitlines()[0]}") from error
+        raise StoreUnavailable(f"tracking.uri {public_uri(uri)}: {str(error).splitlines()[0]}") from error
 
 
 def _reach(uri: str, pauses: tuple[float, ...] = (1.0, 3.0)) -> None:
@@ -101,11 +101,13 @@ def _reach(uri: str, pauses: tuple[float, ...] = (1.0, 3.0)) -> None:
         except OSError as error:
             if pause is None:
                 why = error.strerror or str(error)
-                raise StoreUnavailable(f"tracking.uri {_public(uri)}: cannot be reached ({why})") from error
+                raise StoreUnavailable(
+                    f"tracking.uri {public_uri(uri)}: cannot be reached ({why})"
+                ) from error
             time.sleep(pause)
 
 
-def _public(uri: str) -> str:
+def public_uri(uri: str) -> str:
     """The URI without a password."""
     return uri.replace(f"//{urlsplit(uri).netloc}", f"//{urlsplit(uri).netloc.rpartition('@')[2]}", 1)
 

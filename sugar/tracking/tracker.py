@@ -22,6 +22,9 @@ class Tracker(Protocol):
         """Id of the run in the store."""
         return None
 
+    def begin(self) -> None:
+        """Say that the stage works: what it does now is to be told. See `sugar.tracking.late`."""
+
     def environment(self) -> dict[str, str]:
         """Variables that make a child process (a torchrun worker) adopt this very run."""
         return {}

@@ -1,3 +1,6 @@
+import gc
+
+import pyarrow as pa
 import pytest
 
 from sugar.data.gate import GateBounds, run_gate
@@ -52,3 +55,15 @@ def test_the_gate_passes_a_good_dataset_and_says_what_is_wrong_with_a_bad_one(tm
     ):
         assert expected in failures, failures
     assert len(bad.failures) == 11, failures
+
+
+def test_nothing_of_a_dataset_stays_in_memory(tmp_path, rows):
+    write_manifest(tmp_path, rows)
+    run_gate(tmp_path, GateBounds("synthetic"), tmp_path / "html")
+    gc.collect()
+    before = pa.total_allocated_bytes()
+    many = [{**row, "key": f"{row['key']}-{number}"} for number in range(100) for row in rows]
+    write_manifest(tmp_path, many)
+    run_gate(tmp_path, GateBounds("synthetic"), tmp_path / "html")
+    gc.collect()
+    assert pa.total_allocated_bytes() <= before

@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 
@@ -68,6 +69,31 @@ def test_nothing_is_encoded_twice(tmp_path):
     before = content(tmp_path)
     assert build(tmp_path) == []
     assert content(tmp_path) == before
+
+
+def test_a_cache_is_whole_until_anything_is_to_be_done(tmp_path):
+    def whole(keys: list[str] = KEYS, digests: list[str] = DIGESTS, **changes: object) -> bool:
+        options = {"meta": META, "shard_size": 3, "held_out_fraction": 0.3} | changes
+        writer = LatentWriter(tmp_path, **options)
+        index = writer.whole(pa.chunked_array([keys], pa.string()), pa.chunked_array([digests], pa.string()))
+        assert index is None or index["key"].to_pylist() == keys
+        return index is not None
+
+    assert not whole()
+    build(tmp_path)
+    assert whole()
+    assert not whole(KEYS[:6], DIGESTS[:6])
+    assert not whole(KEYS[::-1], DIGESTS[::-1])
+    assert not whole(KEYS, [*DIGESTS[:6], "d9"])
+    for changes in ({"meta": META | {"dtype": "x"}}, {"shard_size": 2}, {"held_out_fraction": 0.2}):
+        assert not whole(**changes)
+    left = tmp_path / "latents-000009-0123456789ab.safetensors"  # of a state before
+    left.touch()
+    assert not whole()
+    left.unlink()
+    assert whole()
+    next(tmp_path.glob("latents-000001-*")).rename(tmp_path / "elsewhere")
+    assert not whole()
 
 
 def test_a_change_encodes_what_changed_alone_and_leaves_no_trace_of_the_past(tmp_path):

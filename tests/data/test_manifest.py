@@ -13,6 +13,7 @@ from sugar.data.manifest import (
     accepted_rows,
     balanced_rows,
     dataset_digest,
+    manifest_columns,
     manifest_row,
     merge_manifests,
     read_manifest,
@@ -35,6 +36,14 @@ def test_rows_come_back_and_bytes_repeat(tmp_path, rows):
     assert score_names(table) == ["flow_px", "identity"]
     write_manifest(tmp_path / "b", table)
     assert (tmp_path / "a" / MANIFEST).read_bytes() == (tmp_path / "b" / MANIFEST).read_bytes()
+
+
+def test_some_columns_are_read_alone(tmp_path, rows):
+    table = write_manifest(tmp_path, rows)
+    assert manifest_columns(tmp_path) == table.column_names
+    some = read_manifest(tmp_path, ("digest", "reasons", "key", "no such column"))
+    assert some.equals(table.select(["key", "reasons", "digest"]))
+    assert some.schema.metadata == table.schema.metadata
 
 
 def test_a_score_that_a_row_lacks_is_null(rows):
