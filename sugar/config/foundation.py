@@ -72,6 +72,8 @@ class FoundationBase(_Network):
     text_heads: Count
     text_length: Count
     text_drop: Share
+    snr_shift: Positive
+    start: Text | None
 
 
 class Foundation(Section):

@@ -297,6 +297,7 @@ class Training(Section):
     betas: Annotated[tuple[Beta, Beta], BeforeValidator(_as_tuple)]
     max_grad_norm: Positive
     ema_decay: Beta
+    timestep_exponent: Positive
     gradient_checkpointing: Literal[False, True, "selective"]
     compile_blocks: bool
     attention_backend: Literal["native", "flash", "cudnn", "flex"] | None

@@ -17,6 +17,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from tqdm import tqdm
 
+from sugar.config import InputError
 from sugar.encoders.vae import encode_posterior, num_latent_frames, spatial_ratio, temporal_ratio
 from sugar.foundation.loop import LoopSettings, train_network
 from sugar.foundation.pools import BACKGROUND_NAMES, MOTION_NAMES, NOUN_NAMES, STYLE_NAMES, Pool, pick
@@ -27,15 +28,18 @@ COLOUR_SHARE = 0.3
 NEW_NOUN_SHARE = 0.06
 
 
-def build_scheduler() -> Any:
-    """CogVideoX's schedule: v-prediction, rescaled to zero terminal SNR, trailing timesteps."""
+def build_scheduler(snr_shift: float) -> Any:
+    """CogVideoX's schedule: v-prediction, rescaled to zero terminal SNR, trailing timesteps.
+
+    The signal-to-noise ratio is divided by `snr_shift` at every timestep (3 in CogVideoX-2b, 1 in 5b).
+    """
     from diffusers import CogVideoXDDIMScheduler
 
     return CogVideoXDDIMScheduler(
         prediction_type="v_prediction",
         rescale_betas_zero_snr=True,
         timestep_spacing="trailing",
-        snr_shift_scale=1.0,
+        snr_shift_scale=snr_shift,
         clip_sample=False,
         set_alpha_to_one=True,
     )
@@ -116,6 +120,26 @@ class TextToVideo(torch.nn.Module):
             handle.remove()
 
 
+def take_weights(module: TextToVideo, folder: Path) -> None:
+    """Give both networks the weights of a pipeline.
+
+    Raises:
+        InputError: the folder is no such pipeline, or a size differs.
+    """
+    from diffusers import CogVideoXTransformer3DModel
+    from transformers import T5EncoderModel
+
+    try:
+        text_encoder = T5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32)
+        transformer: Any = CogVideoXTransformer3DModel.from_pretrained(folder / "transformer")
+        module.text_encoder.load_state_dict(text_encoder.state_dict())
+        module.transformer.load_state_dict(transformer.float().state_dict())
+    except (OSError, RuntimeError) as error:
+        raise InputError(
+            f"{folder}: no base model of foundation.base's sizes to start from: {error}"
+        ) from error
+
+
 @torch.no_grad()
 def encode_pool(vae: Any, pool: Pool, file: Path, batch: int | None = None) -> np.ndarray:
     """Posterior mean and std of every clip, float16 [N, 2, F, C, h, w], kept in `file`.
@@ -170,11 +194,16 @@ def train_base(
     text_shape: dict[str, int],
     batch: int,
     text_drop: float,
+    snr_shift: float,
     seed: int,
     checkpoint: Path,
     report: Callable[[int, dict[str, float]], None] | None = None,
+    start: Path | None = None,
 ) -> tuple[TextToVideo, dict[str, float]]:
-    """Train text encoder and transformer on the pool's latents (redrawn from their posterior each time)."""
+    """Train text encoder and transformer on the pool's latents (redrawn from their posterior each time).
+
+    `start`: the pipeline's folder whose weights they begin with; None: random ones.
+    """
     torch.manual_seed(seed)
     # Plain attention in bf16 sums in bf16; the switch counts for the CPU too.
     torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)
@@ -189,7 +218,9 @@ def train_base(
         **shape,
     )
     module = TextToVideo(text_encoder, transformer)
-    scheduler = build_scheduler()
+    if start is not None:
+        take_weights(module, start)
+    scheduler = build_scheduler(snr_shift)
 
     def draw(step: int) -> tuple[torch.Tensor, ...]:
         rows = pick(step, seed, len(latents), batch)
@@ -231,10 +262,11 @@ def evaluate_base(
     vae: Any,
     tokenizer: Any,
     text_length: int,
+    snr_shift: float,
     seed: int = 3,
 ) -> dict[str, float]:
     """Loss on held-out clips at fixed noise, with the right caption and with another clip's caption."""
-    scheduler = build_scheduler()
+    scheduler = build_scheduler(snr_shift)
     device = next(module.parameters()).device
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)

@@ -271,9 +271,11 @@ def _base(context: _Context, name: str) -> dict[str, float]:
         },
         batch=options.batch,
         text_drop=options.text_drop,
+        snr_shift=options.snr_shift,
         seed=seed,
         checkpoint=context.checkpoint(name),
         report=context.report(name),
+        start=None if options.start is None else context.params.given(options.start),
     )
     module = _stored(module)
     CogVideoXPipeline(
@@ -281,10 +283,16 @@ def _base(context: _Context, name: str) -> dict[str, float]:
         text_encoder=module.text_encoder,
         vae=vae.half(),
         transformer=module.transformer,
-        scheduler=base_training.build_scheduler(),
+        scheduler=base_training.build_scheduler(options.snr_shift),
     ).save_pretrained(folder)
     held_out_figures = base_training.evaluate_base(
-        module.float().to(context.device), held_out, held_latents, vae, tokenizer, options.text_length
+        module.float().to(context.device),
+        held_out,
+        held_latents,
+        vae,
+        tokenizer,
+        options.text_length,
+        options.snr_shift,
     )
     figures = {**figures, **held_out_figures}
     context.write_card(folder, "CogVideoXPipeline", name, figures, seed)

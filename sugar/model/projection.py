@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 OUTPUT_STD = 0.02
+LEAST_STD = 0.05
+"""Channels that vary less are not blown up beyond this."""
 
 
 class ImageProjection(nn.Module):
@@ -28,6 +30,18 @@ class ImageProjection(nn.Module):
         self.linear_2 = nn.Linear(hidden_dim, output_dim)
         nn.init.normal_(self.linear_2.weight, std=OUTPUT_STD)
         nn.init.zeros_(self.linear_2.bias)
+
+    @torch.no_grad()
+    def standardise(self, tokens_NLE: Tensor) -> None:
+        """Have the norm's scale and shift give every channel of such tokens mean 0 and variance 1.
+
+        What all subjects' tokens have in common says nothing of this one, and in the tokens of a trained
+        encoder it is most of what there is. Called on a new projection, before it is trained.
+        """
+        normed_MD = nn.functional.layer_norm(tokens_NLE.float(), self.norm.normalized_shape).flatten(0, -2)
+        mean_D, std_D = normed_MD.mean(0), normed_MD.std(0).clamp_min(LEAST_STD)
+        self.norm.weight.copy_(1 / std_D)
+        self.norm.bias.copy_(-mean_D / std_D)
 
     def forward(self, tokens_BLE: Tensor) -> Tensor:
         return self.linear_2(self.act(self.linear_1(self.norm(tokens_BLE))))

@@ -113,6 +113,8 @@ class Batches:
         drop: "dino", "clip", "text" -> probability of dropping the condition.
         patch_size_t: latent frames of a patch (CogVideoX 1.5), which the latents are padded to; None: one.
         stills: give synthetic samples a random one of their stills, drawn anew each time.
+        timestep_exponent: timesteps of training are T u^e, u uniform; 1 is uniform, below 1 noisier. Those of
+            held-out samples are always uniform.
 
     Raises:
         InputError: a cache without training samples or stills, or caches of different encoders.
@@ -129,8 +131,10 @@ class Batches:
         drop: Mapping[str, float],
         patch_size_t: int | None = None,
         stills: bool = False,
+        timestep_exponent: float = 1.0,
     ) -> None:
         self._patch_size_t, self._stills = patch_size_t, stills
+        self._timestep_exponent = timestep_exponent
         self._caches, self._probabilities = dict(caches), dict(probabilities)
         self._seed, self._global_batch = seed, global_batch
         self._num_train_timesteps, self._drop = num_train_timesteps, dict(drop)
@@ -193,6 +197,8 @@ class Batches:
         shape = tuple(stored["mean"].shape[1:])
         posterior = slot_noise(self._seed, step, slots, shape, purpose=f"{purpose}posterior")
         uniform = slot_uniform(self._seed, step, slots, f"{purpose}timestep", 1)[:, 0]
+        if not purpose and self._timestep_exponent != 1.0:
+            uniform = uniform**self._timestep_exponent
         latents = (stored["mean"].float() + stored["std"].float() * posterior) * self._scaling_factor
         latents = pad_frames(latents, self._patch_size_t)
         noise = slot_noise(self._seed, step, slots, tuple(latents.shape[1:]), purpose=f"{purpose}noise")

@@ -74,6 +74,7 @@ class TrainingJob:
     drop_dino: float = 0.5
     drop_clip: float = 0.2
     drop_text: float = 0.2
+    timestep_exponent: float = 1.0
     zero_stage: int = 1
     precision: str = "fp32"
     num_processes: int = 1
@@ -112,7 +113,10 @@ class TrainingJob:
         checks += [
             (key, getattr(self, key) >= 0, ">= 0") for key in ("steps", "sample_every", "warmup_steps")
         ]
-        checks += [(key, getattr(self, key) > 0, "> 0") for key in ("learning_rate", "max_grad_norm")]
+        checks += [
+            (key, getattr(self, key) > 0, "> 0")
+            for key in ("learning_rate", "max_grad_norm", "timestep_exponent")
+        ]
         checks += [
             ("zero_stage", self.zero_stage in (0, 1, 2, 3), "0, 1, 2 or 3"),
             ("precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}"),

@@ -18,11 +18,16 @@ from sugar.training.job import TrainingJob
 logger = logging.getLogger(__name__)
 
 
-def run_identity(job: TrainingJob, model: ModelMixin, data_digests: Mapping[str, str]) -> dict[str, Any]:
-    """What decides a run's result: the job's values, the model it starts from, the samples it reads."""
+def run_identity(
+    job: TrainingJob, model: ModelMixin, scheduler: Any, data_digests: Mapping[str, str]
+) -> dict[str, Any]:
+    """What decides a run's result: the job's values, model, noise schedule and samples."""
     listed = [model.to_json_string(), digests(model.state_dict().items())]  # type: ignore[attr-defined]
     start = hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
-    return {**job.fingerprint(), "start_model": start, **{f"data_{k}": v for k, v in data_digests.items()}}
+    schedule = {key: value for key, value in scheduler.config.items() if not key.startswith("_")}
+    schedule_digest = hashlib.sha256(json.dumps(schedule, sort_keys=True).encode()).hexdigest()
+    known = {"start_model": start, "noise_schedule": schedule_digest}
+    return {**job.fingerprint(), **known, **{f"data_{k}": v for k, v in data_digests.items()}}
 
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

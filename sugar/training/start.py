@@ -11,8 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from sugar.config import InputError
+from sugar.data.latents import LatentCache
 from sugar.model.lora import Lora, add_lora, is_lora_weight
 from sugar.model.transformer import SugarTransformer3DModel, transformer_subfolder
+
+STANDARDISING = 256
 
 
 def load_start(
@@ -23,6 +26,7 @@ def load_start(
     attention_design: str | Mapping[str, Sequence[str]] | None = None,
     projection_hidden: int | None = None,
     seed: int = 0,
+    samples: Mapping[str, Tensor] | None = None,
 ) -> SugarTransformer3DModel:
     """The fp32 transformer of a SUGAR export, or of a CogVideoX with new image projections drawn from `seed`.
 
@@ -31,6 +35,7 @@ def load_start(
             a pipeline.
         dino_dim, clip_dim: widths of the image tokens in the latent cache.
         attention_design: letter or table; None: what the SUGAR export has, "b" for a CogVideoX.
+        samples: "dino" and "clip" tokens `[N, L, E]` to standardise new projections by; None: they are not.
 
     Raises:
         InputError: nothing to load there, or a SUGAR model of another attention design or token width.
@@ -54,7 +59,7 @@ def load_start(
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SugarTransformer3DModel.from_cogvideox(
+        model = SugarTransformer3DModel.from_cogvideox(
             init_from,
             dino_dim=dino_dim,
             clip_dim=clip_dim,
@@ -62,6 +67,18 @@ def load_start(
             projection_hidden=projection_hidden,
             torch_dtype=torch.float32,
         )
+    for name, projection in (("dino", model.dino_proj), ("clip", model.clip_proj)):
+        if samples is not None and projection is not None:
+            projection.standardise(samples[name])
+    return model
+
+
+def standardising_samples(caches: Sequence[LatentCache]) -> dict[str, Tensor]:
+    """Tokens "dino" and "clip" of up to `STANDARDISING` training samples, spread over the caches."""
+    share = STANDARDISING // len(caches)
+    chosen = [(cache, cache.train_indices) for cache in caches if len(cache.train_indices)]
+    batches = [cache.batch(indices[:: -(-len(indices) // share)]) for cache, indices in chosen]
+    return {name: torch.cat([batch[name] for batch in batches]) for name in ("dino", "clip")}
 
 
 def choose_trainable(

@@ -39,7 +39,7 @@ from sugar.training.output import LORA, finished_metrics, write_lora, write_outp
 from sugar.training.reporting import Log, Report
 from sugar.training.resume import resume_point, run_identity
 from sugar.training.signals import Preempted, StopRequest
-from sugar.training.start import choose_trainable, fixed_tensors, load_start
+from sugar.training.start import choose_trainable, fixed_tensors, load_start, standardising_samples
 from sugar.training.throughput import Meter, model_flops, token_lengths
 
 logger = logging.getLogger(__name__)
@@ -106,14 +106,15 @@ class Trainer:
             attention_design=job.attention_design,
             projection_hidden=job.projection_hidden,
             seed=job.seed,
+            samples=standardising_samples(list(self.caches.values())),
         )
+        self.scheduler = load_noise_schedule(job.scheduler)
         self.identity = run_identity(
-            job, model, {source: cache_digest(cache) for source, cache in self.caches.items()}
+            job, model, self.scheduler, {source: cache_digest(cache) for source, cache in self.caches.items()}
         )
         self.finished = finished_metrics(self.output, self.identity)
         if self.finished is not None:
             return
-        self.scheduler = load_noise_schedule(job.scheduler)
         config: Any = model.config
         self.num_train_timesteps = int(self.scheduler.config.num_train_timesteps)
         self.batches = Batches(
@@ -125,6 +126,7 @@ class Trainer:
             drop={"dino": job.drop_dino, "clip": job.drop_clip, "text": job.drop_text},
             patch_size_t=config.patch_size_t,
             stills=job.single_frames,
+            timestep_exponent=job.timestep_exponent,
         )
         self._prepare_engine(model)
         lengths = token_lengths(example, config.patch_size, config.patch_size_t)

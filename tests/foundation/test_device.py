@@ -164,6 +164,7 @@ def test_base(clips: pools.Pool, tmp_path: Path):
             text_shape={"width": 32, "num_layers": 1, "num_heads": 2},
             batch=4,
             text_drop=0.5,
+            snr_shift=4.0,
             seed=5,
             checkpoint=tmp_path / "state.pt",
         )

@@ -9,7 +9,7 @@ import torch
 
 from sugar.config import InputError
 from sugar.data.latents import LatentCache
-from sugar.training.batches import Batch, Batches, Prefetcher, rank_slots
+from sugar.training.batches import STREAMS, Batch, Batches, Prefetcher, rank_slots
 
 
 @pytest.fixture
@@ -136,3 +136,17 @@ def test_the_prefetcher_lets_go_when_the_loop_breaks_off() -> None:
     with Prefetcher(lambda step: step, 0, 10**9) as ready:
         ready.next()
     assert time.monotonic() - begun < 2
+
+
+def test_the_exponent_moves_timesteps_of_training_and_no_others(caches) -> None:
+    opened = {"real": LatentCache.open(caches["real"])}
+    shared = {"seed": 3, "global_batch": 64, "num_train_timesteps": 1000, "drop": dict.fromkeys(STREAMS, 0.0)}
+    uniform = Batches(opened, {"real": 1.0}, **shared)
+    noisier = Batches(opened, {"real": 1.0}, **shared, timestep_exponent=0.35)
+    ours, theirs = noisier.train_batch(2, range(64)), uniform.train_batch(2, range(64))
+    expected = 1000 * (theirs.timesteps / 1000) ** 0.35
+    assert (ours.timesteps - expected).abs().max() < 1000 * (1 / 1000) ** 0.35
+    assert (ours.timesteps >= 750).float().mean() > (theirs.timesteps >= 750).float().mean() + 0.15
+    assert torch.equal(ours.noise, theirs.noise) and torch.equal(ours.latents, theirs.latents)
+    held = [next(iter(b.held_out_batches("real", 64, [range(64)]))) for b in (noisier, uniform)]
+    assert torch.equal(held[0].timesteps, held[1].timesteps)
