@@ -139,7 +139,7 @@ def test_a_folder_is_read_from_its_files() -> None:
     architecture = read_architecture(
         SPRITES["base"], SPRITES["dino"], SPRITES["clip"], num_frames=9, height_px=64, width_px=64
     )
-    assert architecture.latents == (3, 32, 8, 8)
+    assert architecture.latents == (3, 32, 16, 16)
     assert architecture.dino == (17, 192)
     with pytest.raises(InputError, match=r"clip: its config.json cannot be read|no such"):
         read_architecture(
