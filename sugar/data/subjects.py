@@ -114,7 +114,7 @@ def read_subjects(
     """
     table, shards = subjects_manifest(folder, ("key", "shard")), {}
     if keys is not None:
-        table = table.filter(pc.is_in(table["key"], pa.array(keys, pa.string())))
+        table = table.filter(pc.field("key").isin(pa.array(keys, pa.string())))
     for key, shard in zip(table["key"].to_pylist(), table["shard"].to_pylist(), strict=True):
         shards.setdefault(shard, set()).add(key)
     for shard, wanted in shards.items():

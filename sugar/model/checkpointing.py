@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint, create_selective_checkpoint_contexts
 
-Checkpointing = Literal["selective"] | bool
+Checkpointing = bool | str
 _KEPT = ("mm", "addmm", "bmm")
 BACKENDS = {"native": "native", "flash": "_native_flash", "cudnn": "_native_cudnn", "flex": "flex"}
 """Names of `training.attention_backend` -> those of diffusers."""

@@ -77,7 +77,7 @@ def standardising_samples(caches: Sequence[LatentCache]) -> dict[str, Tensor]:
     """Tokens "dino" and "clip" of up to `STANDARDISING` training samples, spread over the caches."""
     share = STANDARDISING // len(caches)
     chosen = [(cache, cache.train_indices) for cache in caches if len(cache.train_indices)]
-    batches = [cache.batch(indices[:: -(-len(indices) // share)]) for cache, indices in chosen]
+    batches = [cache.batch(indices[:: -(-len(indices) // share)].tolist()) for cache, indices in chosen]
     return {name: torch.cat([batch[name] for batch in batches]) for name in ("dino", "clip")}
 
 
