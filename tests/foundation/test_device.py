@@ -26,21 +26,6 @@ class Checked(Exception):
     """The loss was computed."""
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pools")
-
-
-@pytest.fixture(scope="module")
-def identities(work: Path) -> pools.Pool:
-    return pools.draw_identity_pool(work, 24, 3, SIZE_PX)
-
-
-@pytest.fixture(scope="module")
-def clips(work: Path) -> pools.Pool:
-    return pools.draw_clip_pool(work, 6, 9, SIZE_PX)
-
-
 @pytest.fixture(autouse=True)
 def pretended_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop moves a module and its first batches to a pretended GPU and computes the losses there."""

@@ -13,21 +13,6 @@ SIZE_PX = 32
 SHAPE = {"num_layers": 1, "num_heads": 2, "patch_size": 16}
 
 
-@pytest.fixture(scope="module")
-def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("pools")
-
-
-@pytest.fixture(scope="module")
-def identities(work: Path) -> pools.Pool:
-    return pools.draw_identity_pool(work, 24, 3, SIZE_PX)
-
-
-@pytest.fixture(scope="module")
-def clips(work: Path) -> pools.Pool:
-    return pools.draw_clip_pool(work, 6, 5, SIZE_PX)
-
-
 def settings(steps: int) -> LoopSettings:
     return LoopSettings("tiny", steps, 1e-3, warmup_steps=1, precision="fp32", checkpoint_every=1)
 

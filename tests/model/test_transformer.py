@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -224,6 +225,19 @@ def test_gradient_checkpointing_changes_no_gradient(checkpointing):
     for (name, plain), other in zip(model.named_parameters(), checkpointed.parameters(), strict=True):
         if plain.requires_grad:
             assert_close(other.grad, plain.grad, msg=name)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True, "selective"])
+def test_compiled_blocks_change_no_gradient(checkpointing, monkeypatch):
+    """Traced without a graph break; torch's own compiler is left out, which takes minutes on a CPU."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager", fullgraph=True))
+    model, batch = sugar_transformer("b").train(), random_batch()
+    compiled = copy.deepcopy(model)
+    prepare_blocks(compiled, checkpointing, compiled=True)
+    for one in (model, compiled):
+        predict(one, batch).square().mean().backward()
+    for (name, plain), other in zip(model.named_parameters(), compiled.parameters(), strict=True):
+        assert_close(other.grad, plain.grad, msg=name)
 
 
 def test_selective_checkpointing_computes_no_product_again():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sugar.config import InputError
-from sugar.training.job import FREE_FIELDS, TrainingJob
+from sugar.training.job import ATTENTION_BACKENDS, FREE_FIELDS, TrainingJob
 
 
 def test_json_round_trip(make_job) -> None:
@@ -53,3 +53,13 @@ def test_values_out_of_range(make_job, changes, says) -> None:
 def test_a_text_that_is_no_job(text) -> None:
     with pytest.raises(InputError, match="not a job file"):
         TrainingJob.from_json(text)
+
+
+def test_the_attention_kernels_are_those_that_the_model_knows() -> None:
+    from typing import get_args
+
+    from sugar.config.schema import Training
+    from sugar.model.checkpointing import BACKENDS
+
+    literal, _none = get_args(Training.model_fields["attention_backend"].annotation)
+    assert tuple(BACKENDS) == ATTENTION_BACKENDS == get_args(literal)

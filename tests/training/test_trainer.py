@@ -22,7 +22,6 @@ from safetensors.torch import load_file, save_file
 
 from sugar.config import InputError
 from sugar.data.atomic import StageLock
-from sugar.data.latents import LatentCache
 from sugar.model.transformer import SugarTransformer3DModel
 from sugar.training import checkpoint
 from sugar.training.checkpoint import WEIGHTS_FILE, CheckpointStore, read_weights
@@ -30,7 +29,6 @@ from sugar.training.frozen import digests, verify_frozen
 from sugar.training.history import NAMES
 from sugar.training.job import TrainingJob
 from sugar.training.signals import EXIT_START_AGAIN, Preempted
-from sugar.training.start import standardising_samples
 from sugar.training.trainer import TrainingDiverged, learning_rate_at, train
 
 _FIXTURES = load_module(Path(__file__).with_name("conftest.py"))
@@ -149,30 +147,6 @@ def test_a_finished_run_of_other_values_gives_way(make_job) -> None:
     train(job)
     other = train(replace(job, learning_rate=5e-3))
     assert other["steps"] == 2
-
-
-def test_a_finished_run_under_another_noise_schedule_gives_way(make_job, base, tmp_path) -> None:
-    other = shutil.copytree(base, tmp_path / "base")
-    schedule = other / "scheduler" / "scheduler_config.json"
-    job = make_job(steps=2, scheduler=str(other))
-    first = train(job)
-    schedule.write_text(json.dumps(json.loads(schedule.read_text()) | {"snr_shift_scale": 2.0}))
-    assert train(job)["loss"] != first["loss"]
-
-
-def test_new_projections_start_standardised(make_job, caches) -> None:
-    """Before any step, each channel of a training sample's normed tokens has mean 0 and variance 1."""
-    job = make_job(steps=0)
-    train(job)
-    weights = dict(read_weights(Path(job.output) / "transformer"))
-    samples = standardising_samples([LatentCache.open(folder) for folder in caches.values()])
-    for name in ("dino", "clip"):
-        tokens = torch.nn.functional.layer_norm(samples[name], samples[name].shape[-1:])
-        scaled = tokens * weights[f"{name}_proj.norm.weight"] + weights[f"{name}_proj.norm.bias"]
-        torch.testing.assert_close(scaled.mean((0, 1)), torch.zeros(_FIXTURES.WIDTH), atol=1e-4, rtol=0)
-        torch.testing.assert_close(
-            scaled.flatten(0, 1).std(0), torch.ones(_FIXTURES.WIDTH), atol=1e-3, rtol=0
-        )
 
 
 def test_an_unfinished_run_of_other_values_is_never_overwritten(make_job, caches, tmp_path) -> None:
