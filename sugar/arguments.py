@@ -231,7 +231,10 @@ def build_parser() -> argparse.ArgumentParser:
         verbs,
         "foundation",
         "train the small pretrained networks of Sprite World",
-        ["sugar foundation", "sugar foundation --only vae,dino --out /data/networks"],
+        [
+            "sugar foundation                  # on a GPU, where there is one, minutes; hours on two cores",
+            "sugar foundation --only vae,dino --out /data/networks",
+        ],
     )
     foundation.add_argument("--only", metavar="NAMES", help="comma-separated networks (default: all)")
     foundation.add_argument(
