@@ -106,6 +106,18 @@ def _share(text: str) -> float:
     return value
 
 
+def _box(text: str) -> tuple[float, float, float, float]:
+    from sugar.box import read_box
+
+    try:
+        corners = read_box(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    if corners is None:
+        raise argparse.ArgumentTypeError("must be four numbers, got an empty text")
+    return corners
+
+
 def _count(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -142,6 +154,13 @@ def _add_generate(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("--out", metavar="FILE.mp4", type=Path, required=True, help="the video to write")
     parser.add_argument(
         "--identity", metavar="FILE.png", type=Path, help="cut-out with alpha, instead of segmenting --image"
+    )
+    parser.add_argument(
+        "--box",
+        metavar="'L T R B'",
+        type=_box,
+        help="where the subject is in --image: left, top, right, bottom in pixels; for a picture whose "
+        "subject is not found, or not the right one",
     )
     parser.add_argument(
         "--image-guidance", metavar="SCALE", type=_scale, help="default: sampling.image_scale"

@@ -74,6 +74,7 @@ def _run_generate(args: argparse.Namespace) -> None:
         prompt=args.prompt,
         out=args.out,
         identity=args.identity,
+        box=args.box,
         lora=args.lora,
         image_scale=args.image_guidance,
         text_scale=args.text_guidance,

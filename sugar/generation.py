@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from sugar.box import Box, Corners
 from sugar.config import InputError, Params
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ def generate_file(
     prompt: str,
     out: Path,
     identity: Path | None = None,
+    box: Corners | None = None,
     lora: str | None = None,
     **settings: Any,
 ) -> None:
@@ -35,6 +37,7 @@ def generate_file(
         model: a `SugarPipeline` folder.
         image: picture of the subject; one with transparent parts counts as a cut-out.
         identity: a cut-out with alpha, used in place of segmenting `image`.
+        box: where the subject is in `image`, in pixels.
         lora: folder or hub id of LoRA weights for the model.
         settings: of `make_video`.
 
@@ -47,7 +50,7 @@ def generate_file(
         raise InputError(f"--out must end in .mp4, got {out}")
     if not out.absolute().parent.is_dir():
         raise InputError(f"--out: the folder {out.absolute().parent} does not exist")
-    cut_out = read_subject(params, image, noun, identity)
+    cut_out = read_subject(params, image, noun, identity, box)
     pipeline = open_model(params, model, lora)
     write_bytes_atomic(out, make_video(params, pipeline, cut_out, noun=noun, prompt=prompt, **settings))
 
@@ -69,21 +72,35 @@ def open_model(params: Params, model: Path, lora: str | None = None) -> Any:
     return pipeline
 
 
-def read_subject(params: Params, image: Path | bytes, noun: str, identity: Path | None = None) -> np.ndarray:
+def read_subject(
+    params: Params,
+    image: Path | bytes,
+    noun: str,
+    identity: Path | None = None,
+    box: Corners | None = None,
+) -> np.ndarray:
     """The cut-out of the subject, uint8 `[H, W, 4]`: `identity`, a transparent `image`, or what is found.
 
     No model is loaded for it: a picture without a subject fails at once.
 
+    Args:
+        box: where the subject is in `image`, in pixels.
+
     Raises:
-        InputError: a missing or unreadable file, no noun, no subject in the picture.
+        InputError: a missing or unreadable file, no noun, no subject in the picture; a box that is not in the
+            picture, or beside a cut-out, which needs none.
     """
+    if identity is not None and box is not None:
+        raise InputError("--box is for --image; a cut-out (--identity) needs none")
     photo = _load("--image", image, params.source.max_pixels)
     if identity is not None:
         return _load("--identity", identity, params.source.max_pixels, keep_alpha=True)
     if photo.shape[2] == 4 and (photo[..., 3] < 128).any():
+        if box is not None:
+            raise InputError("box: the picture has transparent parts, so it is a cut-out and needs none")
         logger.info("the picture has transparent parts: it is taken as a cut-out")
         return photo
-    return _find_subject(params, image, photo[..., :3], noun)
+    return _find_subject(params, image, photo[..., :3], noun, box)
 
 
 def make_video(
@@ -153,7 +170,9 @@ def _load(option: str, source: Path | bytes, max_pixels: int, keep_alpha: bool =
         raise InputError(str(error) if isinstance(source, bytes) else f"{option}: {error}") from error
 
 
-def _find_subject(params: Params, source: Path | bytes, photo: np.ndarray, noun: str) -> np.ndarray:
+def _find_subject(
+    params: Params, source: Path | bytes, photo: np.ndarray, noun: str, corners: Corners | None
+) -> np.ndarray:
     from sugar.encoders.segmentation import NoSubject, cut_out
     from sugar.pipeline import MIN_SUBJECT_SHARE
     from sugar.stages.scoring import cutter
@@ -162,13 +181,17 @@ def _find_subject(params: Params, source: Path | bytes, photo: np.ndarray, noun:
         named = "noun" if isinstance(source, bytes) else "--noun"
         raise InputError(f"{named} must name the subject of the picture, got an empty text")
     try:
-        mask = cutter(params)()(photo, noun).mask
+        box = None if corners is None else Box.of(corners, photo.shape[1], photo.shape[0])
+    except ValueError as error:
+        raise InputError(str(error) if isinstance(source, bytes) else f"--image {source}: {error}") from error
+    try:
+        mask = cutter(params)()(photo, noun, box=box).mask
         if (share := float((mask > 127).mean())) < MIN_SUBJECT_SHARE:
             raise NoSubject(f"the subject must cover {MIN_SUBJECT_SHARE} of the picture, got {share:.4f}")
     except NoSubject as error:
-        advice = f"crop it so that the {noun} fills most of it, or pass a cut-out with transparency"
-        where, how = (
-            ("", "") if isinstance(source, bytes) else (f"--image {source}: ", " (--identity CUT.png)")
-        )
-        raise InputError(f"{where}no {noun} found: {error}; {advice}{how}") from error
+        if isinstance(source, bytes):
+            where, advice = "", f"draw a box around the {noun}, or take a cut-out with transparency"
+        else:
+            where, advice = f"--image {source}: ", "say where it is (--box), or pass a cut-out (--identity)"
+        raise InputError(f"{where}no {noun} found: {error}; {advice}") from error
     return cut_out(photo, mask)

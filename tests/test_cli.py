@@ -94,7 +94,7 @@ def test_a_picture_without_a_subject_says_what_to_do(tmp_path: Path, capsys, mon
     code, _, err = run(argv, capsys)
     assert code == 2 and err.count("\n") == 1
     assert err.startswith(f"sugar generate: --image {tmp_path / 'plain.png'}: no dog found: nothing in the")
-    assert "crop it so that the dog" in err and "cut-out with transparency (--identity CUT.png)" in err
+    assert "say where it is (--box), or pass a cut-out (--identity)" in err
 
 
 def test_a_failure_while_working_is_exit_code_1_with_a_last_line(monkeypatch, capsys, project_root: Path):

@@ -51,6 +51,13 @@ def test_a_cut_out_can_be_given_and_a_transparent_picture_is_one(command: dict[s
     assert (tmp_path / "out.mp4").read_bytes() == given
 
 
+def test_a_box_says_where_the_subject_is(command: dict[str, str], tmp_path: Path):
+    assert run({**command, "--box": "20, 20, 76, 76"}) == 0
+    whole = (tmp_path / "out.mp4").read_bytes()
+    assert run({**command, "--box": "20 20 60 50"}) == 0
+    assert (tmp_path / "out.mp4").read_bytes() != whole
+
+
 @pytest.mark.parametrize(
     "options, sentence",
     [
@@ -63,6 +70,8 @@ def test_a_cut_out_can_be_given_and_a_transparent_picture_is_one(command: dict[s
         ({"--prompt": " "}, "prompt must say what the video shows"),
         ({"--lora": "no/such/folder"}, "--lora no/such/folder: 'no/such/folder': no such folder"),
         ({"--noun": ""}, "--noun must name the subject"),
+        ({"--box": "0 0 97 96"}, "ball.png: box must be left, top, right, bottom within 96 x 96 px"),
+        ({"--box": "0 0 96 96", "--identity": "cut.png"}, "--box is for --image"),
     ],
 )
 def test_bad_input_is_one_line(options: dict[str, str], sentence: str, command: dict[str, str], capfd):

@@ -18,6 +18,7 @@ import pytest
 import shard_stubs
 from killing import assert_the_same_wherever_it_is_killed, files, start, step
 
+from sugar.box import Box
 from sugar.data.atomic import StageLock
 from sugar.data.dataset_report import publish_dataset
 from sugar.data.manifest import dataset_digest
@@ -43,6 +44,7 @@ def whole_frame(
     *,
     prior_HW: np.ndarray | None = None,
     usual_HWC: np.ndarray | None = None,
+    box: Box | None = None,
 ) -> Segmentation:
     mask = np.zeros(image_rgb.shape[:2], np.uint8)
     mask[4:-4, 4:-4] = 255

@@ -44,9 +44,11 @@ RED, BLUE = cut_out((200, 30, 30)), cut_out((20, 30, 220))
 def segmenter_of(share):
     """A segmenter that finds the subject in the top rows of the picture."""
 
-    def segment(image, noun):
+    def segment(image, noun, *, box=None):
         mask = np.zeros(image.shape[:2], np.uint8)
         mask[: round(share * len(mask))] = 255
+        if box is not None:
+            mask[~box.inside(*mask.shape)] = 0
         return SimpleNamespace(mask=mask, score=1.0)
 
     return segment
@@ -232,6 +234,18 @@ def test_the_subject_is_cut_out_of_a_photo(pipeline):
     torch.testing.assert_close(got, pipeline(identity=cropped, **options).frames, atol=1e-3, rtol=1e-3)
 
 
+def test_a_box_says_where_the_subject_is(pipeline):
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 255, (50, 60, 3), np.uint8))
+    options = {"noun": "cat", "segmenter": segmenter_of(1.0), **FAST}
+    got = pipeline(photo, "a cat", box=(10, 5, 40, 45), **options).frames
+    cropped = photo.crop((10, 5, 40, 45)).convert("RGBA")
+    torch.testing.assert_close(
+        got, pipeline(identity=cropped, prompt="a cat", **FAST).frames, atol=1e-3, rtol=1e-3
+    )
+    both = pipeline([photo, photo], PROMPTS, box=[(10, 5, 40, 45), None], **options).frames
+    assert not torch.equal(both[0], pipeline([photo, photo], PROMPTS, **options).frames[0])
+
+
 def test_the_callback_sees_every_step_and_may_change_the_latents(pipeline):
     seen = []
 
@@ -262,6 +276,9 @@ PHOTO = Image.new("RGB", (32, 32))
     ({"identity": [RED, RED, RED]}, "one for each of the 1"),
     ({"identity": None, "image": PHOTO}, "noun must name"),
     ({"identity": None, "image": PHOTO, "noun": "cat", "segmenter": segmenter_of(0.0)}, "no cat found"),
+    ({"box": (0, 0, 9, 9)}, "an identity needs none"),
+    ({"identity": None, "image": PHOTO, "noun": "cat", "box": (0, 0, 40, 9)}, "within 32 x 32 px"),
+    ({"identity": None, "image": PHOTO, "noun": "cat", "box": [None, None]}, "each of the 1 pictures"),
     ({"seed": [1, 2]}, "as many seeds"),
     ({"generator": torch.Generator()}, "not both"),
     ({"output_type": "gif"}, "output_type must be"),

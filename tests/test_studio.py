@@ -88,6 +88,8 @@ def test_the_video_is_that_of_sugar_generate(
         ({"image_scale": float("nan")}, "image_scale must be a number from 0 to 100, got nan"),
         ({"seed": True}, "seed must be a whole number"),
         ({"speed": 1}, "unknown field speed"),
+        ({"box": "1 2 3"}, "box must be four numbers, left top right bottom in pixels, got '1 2 3'"),
+        ({"box": "0 0 96 200"}, "box must be left, top, right, bottom within 96 x 96 px"),
     ],
 )
 def test_bad_requests_are_one_line(change: dict[str, Any], sentence: str, address: str, wish: dict[str, Any]):
@@ -103,6 +105,14 @@ def test_a_picture_without_a_subject_says_what_to_do(address: str, wish: dict[st
     status, answer = ask(f"{address}/videos", json.dumps({**wish, "image": plain}).encode())
     error = json.loads(answer)["error"]
     assert status == 400 and error.startswith("no ball found") and "--" not in error
+
+
+def test_a_box_says_where_the_subject_is(address: str, wish: dict[str, Any]):
+    status, answer = ask(f"{address}/videos", json.dumps({**wish, "box": "20 20 60 76"}).encode())
+    made = json.loads(answer)
+    assert status == 200, made
+    cut_out = np.asarray(Image.open(io.BytesIO(base64.b64decode(made["cut_out"]))))
+    assert cut_out[:, 60:, 3].max() == 0 and cut_out[48, 48, 3] == 255
 
 
 def test_other_sites_and_other_paths_are_refused(address: str, wish: dict[str, Any]):

@@ -130,7 +130,7 @@ def _sheet(folder: Path, table: pa.Table, rows: np.ndarray) -> np.ndarray:
 def _label(triplet: Triplet) -> str:
     scores = " ".join(f"{name} {value:.2f}" for name, value in sorted(triplet.scores.items()))
     verdict = "" if triplet.accepted else f" [{', '.join(triplet.reasons)}]"
-    return f"{triplet.prompt}{verdict} | {scores}"
+    return f"{triplet.key}: {triplet.prompt}{verdict} | {scores}"
 
 
 def _rejections(run: ShardRun, table: pa.Table, rejected: dict[str, np.ndarray]) -> dict[str, Any]:

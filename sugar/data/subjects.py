@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from sugar.box import Box
 from sugar.data.atomic import atomic_path, sha256_bytes
 from sugar.data.image_io import BadMedia, encode_png, load_image
 from sugar.data.manifest import MANIFEST, read_table
@@ -45,6 +46,7 @@ class Subject:
         image: uint8 [H, W, 3], or [H, W, 4] where the subject is already cut out.
         noun: class word; category: "animal", "active object", "static object".
         source_digest: SHA-256 of the file it came from; seed: what it was drawn with.
+        box: what a person drew around the subject; None: nothing.
     """
 
     key: str
@@ -53,6 +55,7 @@ class Subject:
     category: str
     source_digest: str = ""
     seed: int = 0
+    box: Box | None = None
 
     def __post_init__(self) -> None:
         check_key(self.key)
@@ -131,6 +134,8 @@ def read_subjects(
 
 def _encode(subject: Subject) -> dict[str, bytes]:
     about = {name: getattr(subject, name) for name in ("noun", "category", "source_digest", "seed")}
+    if subject.box is not None:
+        about["box"] = list(subject.box)
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
     return {"png": encode_png(subject.image), "json": text.encode()}
 
@@ -145,9 +150,9 @@ def _row(subject: Subject, shard: str, members: dict[str, bytes]) -> dict[str, A
 
 def _decode(name: str, key: str, members: dict[str, bytes]) -> Subject:
     try:
-        return Subject(
-            key=key, image=load_image(members["png"], keep_alpha=True), **json.loads(members["json"])
-        )
+        about = json.loads(members["json"])
+        box = Box(*about.pop("box")) if "box" in about else None
+        return Subject(key=key, image=load_image(members["png"], keep_alpha=True), box=box, **about)
     except BadMedia as error:
         raise BadMedia(error.reason, f"{name}: {error}") from error
     except (ValueError, TypeError) as error:

@@ -15,8 +15,9 @@ from math import prod
 import cv2
 import numpy as np
 
-from sugar.encoders.grabcut import agreed_mask, soft_mask
-from sugar.encoders.proposals import overlap, proposals, refine, skin
+from sugar.box import Box
+from sugar.encoders.grabcut import agreed_mask, overlap, soft_mask
+from sugar.encoders.proposals import proposals, refine, skin
 from sugar.encoders.saliency import saliency
 from sugar.encoders.segmentation import GrabCutSegmenter, NoSubject, Segmentation, shrink
 
@@ -66,12 +67,15 @@ class DistinctSegmenter:
         *,
         prior_HW: np.ndarray | None = None,
         usual_HWC: np.ndarray | None = None,
+        box: Box | None = None,
     ) -> Segmentation:
         """The subject of a frame; `noun` is not used, there is no network that would know it.
 
         Raises:
             NoSubject: no candidate is good enough.
         """
+        if box is not None:
+            return self.otherwise(image_rgb, noun, box=box)
         scene = None if usual_HWC is None else observe(shrink(image_rgb, WORKING_PX), usual_HWC)
         moves = 0.0 if scene is None else float((scene.moving > 0.5).mean())
         if scene is None or not _LEAST_MOVING <= moves <= _MOST_MOVING:

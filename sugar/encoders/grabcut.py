@@ -25,12 +25,12 @@ def agreed_mask(
     """
     masks: list[np.ndarray] = []
     for trimap, weight in _guesses(salient, trust_middle):
-        masks.append(_keep_parts(_grab(image_rgb, trimap), weight))
-        if not trust_middle and len(masks) == 2 and _overlap(*masks) >= _AS_GOOD_AS_EQUAL:
+        masks.append(_keep_parts(grab(image_rgb, trimap), weight))
+        if not trust_middle and len(masks) == 2 and overlap(*masks) >= _AS_GOOD_AS_EQUAL:
             break
     if trust_middle:
         masks = _believable(masks)
-    overlaps = np.array([[_overlap(one, other) for other in masks] for one in masks])
+    overlaps = np.array([[overlap(one, other) for other in masks] for one in masks])
     means = (overlaps.sum(axis=1) - 1.0) / (len(masks) - 1)
     # Of masks that agree as well, the better one leaves out what lies along the sides of a photo, and what
     # looks like its surroundings.
@@ -72,7 +72,7 @@ def _guesses(salient: np.ndarray, trust_middle: bool) -> Iterator[tuple[np.ndarr
         yield _all_but_frame(salient, top=0.10, side=0.12, bottom=0.05, least=0.0), middle
 
 
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
     """Intersection over union; two empty masks do not overlap."""
     return float((one & other).sum() / max(1, (one | other).sum()))
 
@@ -91,7 +91,7 @@ def _middle(shape: tuple[int, ...], spread: float = 0.3) -> np.ndarray:
     return np.exp(-off / (2 * spread**2)).astype(np.float32)
 
 
-def _grab(image_rgb: np.ndarray, trimap: np.ndarray, rounds: int = 2) -> np.ndarray:
+def grab(image_rgb: np.ndarray, trimap: np.ndarray, rounds: int = 2) -> np.ndarray:
     """GrabCut from a first guess: bool [H, W]; nothing where the guess is all of one kind."""
     likely = (trimap == cv2.GC_FGD) | (trimap == cv2.GC_PR_FGD)
     if likely.all() or not likely.any():
@@ -175,6 +175,10 @@ def fill_holes(mask: np.ndarray) -> np.ndarray:
     outside = np.pad(~mask, 1, constant_values=True).astype(np.uint8)
     cv2.floodFill(outside, None, (0, 0), 2)
     return (outside != 2)[1:-1, 1:-1]
+
+
+CLEAR_SEPARATION = 0.3
+"""From this `separation` on, the colours inside and outside count as fully apart."""
 
 
 def separation(image_rgb: np.ndarray, mask: np.ndarray) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from sugar.box import Box
 from sugar.config import InputError
 from sugar.encoders.loading import load_network, load_tokenizer
 from sugar.encoders.preprocess import IMAGENET, to_pixels
@@ -85,8 +86,9 @@ class GroundedSamSegmenter:
         *,
         prior_HW: np.ndarray | None = None,
         usual_HWC: np.ndarray | None = None,
+        box: Box | None = None,
     ) -> Segmentation:
-        """The subject of a uint8 [H, W, 3] picture; the noun alone says what to find.
+        """The subject of a uint8 [H, W, 3] picture; the noun alone says what to find, or the box where it is.
 
         Raises:
             NoSubject: when no box reaches the threshold, or its mask is empty.
@@ -94,14 +96,19 @@ class GroundedSamSegmenter:
         """
         if not noun.strip():
             raise InputError("Grounded SAM needs the subject's noun, got an empty one")
-        box, confidence = self._detect(image_rgb, noun)
+        if box is None:
+            corners, confidence = self._detect(image_rgb, noun)
+        else:
+            corners, confidence = torch.tensor(box), 1.0
         if confidence < self.box_threshold:
             raise NoSubject(
                 f"no {noun!r} found: box_threshold is {self.box_threshold}, the best box has {confidence:.3f}"
             )
-        probability, quality = self._segment(image_rgb, box)
+        probability, quality = self._segment(image_rgb, corners)
         alpha = ((probability - self.mask_threshold) / _EDGE_SOFTNESS + 0.5).clamp(0.0, 1.0)
         mask = (alpha * 255).round().to(torch.uint8).cpu().numpy()
+        if box is not None:
+            mask *= box.inside(*mask.shape)
         if not (mask > 127).any():
             raise NoSubject(f"the mask of {noun!r} is empty at mask_threshold {self.mask_threshold}")
         return Segmentation(mask, float(np.clip(confidence * quality, 0.0, 1.0)))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import cv2
 import numpy as np
 
-from sugar.encoders.grabcut import fill_holes
+from sugar.encoders.grabcut import fill_holes, overlap
 
 LEAST_AREA, LARGEST_AREA = 0.006, 0.4
 """Share of a picture that a proposal covers."""
@@ -35,11 +35,6 @@ def proposals(image_rgb: np.ndarray, moving_HW: np.ndarray, others: Sequence[np.
         if all(overlap(mask, other) < _SAME for other in different):
             different.append(mask)
     return different
-
-
-def overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """Intersection over union."""
-    return float((one & other).sum() / max(1, (one | other).sum()))
 
 
 def skin(image_rgb: np.ndarray) -> np.ndarray:

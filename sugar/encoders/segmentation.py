@@ -2,7 +2,8 @@
 
 A segmenter is called with a picture and the subject's noun. `GrabCutSegmenter` needs no network and no noun:
 it finds what stands out; `sugar.encoders.distinct` finds the most thing-like part of a real clip's frame.
-`sugar.encoders.grounded_sam` looks for the noun, as the paper does.
+`sugar.encoders.grounded_sam` looks for the noun, as the paper does. Where a person drew a box around the
+subject, each looks in it.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from typing import TYPE_CHECKING, Protocol
 import cv2
 import numpy as np
 
+from sugar.box import Box
 from sugar.config import InputError
-from sugar.encoders.grabcut import agreed_mask, separation, soft_mask
+from sugar.encoders.boxed import boxed_mask
+from sugar.encoders.grabcut import CLEAR_SEPARATION, agreed_mask, separation, soft_mask
 from sugar.encoders.saliency import saliency
 from sugar.encoders.whole import whole_subject
 
@@ -61,11 +64,13 @@ class Segmenter(Protocol):
         *,
         prior_HW: np.ndarray | None = None,
         usual_HWC: np.ndarray | None = None,
+        box: Box | None = None,
     ) -> Segmentation:
         """The subject of a uint8 [H, W, 3] picture.
 
         prior_HW: evidence in [0, 1] from outside the picture (see `motion_prior`).
         usual_HWC: what the scene usually looks like (see `usual_picture`). A segmenter may ignore both.
+        box: what a person drew around the subject; nothing outside of it is the subject.
 
         Raises NoSubject when there is none.
         """
@@ -137,10 +142,6 @@ def usual_picture(stills: Sequence[np.ndarray]) -> np.ndarray | None:
     return np.median(np.stack(small), axis=0).astype(np.uint8)
 
 
-# Bhattacharyya distance of the colours inside and outside from which on they count as fully apart.
-_CLEAR_SEPARATION = 0.3
-
-
 class GrabCutSegmenter:
     """The subject as what stands out from the border, cut along its edges by GrabCut (Rother et al. 2004).
 
@@ -179,8 +180,9 @@ class GrabCutSegmenter:
         *,
         prior_HW: np.ndarray | None = None,
         usual_HWC: np.ndarray | None = None,
+        box: Box | None = None,
     ) -> Segmentation:
-        """The subject of a picture; `noun` and `usual_HWC` are not used.
+        """The subject of a picture; `noun` and `usual_HWC` are not used, with a box neither is `prior_HW`.
 
         Raises:
             NoSubject: when nothing stands out, or what does is too small, too large or not separate.
@@ -190,6 +192,8 @@ class GrabCutSegmenter:
             raise ValueError(f"image must be uint8 [H, W, 3], got {image_rgb.dtype} {image_rgb.shape}")
         if min(image_rgb.shape[:2]) < 16:
             raise ValueError(f"image must be at least 16 x 16 px, got {image_rgb.shape[:2]}")
+        if box is not None:
+            return self._within(image_rgb, box)
         inner = _between_bars(image_rgb)
         if inner != (slice(None), slice(None)):
             found = self(np.ascontiguousarray(image_rgb[inner]), noun, prior_HW=_part(prior_HW, inner))
@@ -207,7 +211,7 @@ class GrabCutSegmenter:
             raise NoSubject(
                 f"the subject must cover {self.min_area} to {self.max_area} of the picture, got {area:.3f}"
             )
-        score = agreement * min(1.0, separation(small, mask) / _CLEAR_SEPARATION)
+        score = agreement * min(1.0, separation(small, mask) / CLEAR_SEPARATION)
         if score < self.min_score:
             raise NoSubject(f"the subject's score must be >= {self.min_score}, got {score:.3f}")
         if prior_HW is None and max(image_rgb.shape[:2]) >= PHOTO_PX:
@@ -215,6 +219,18 @@ class GrabCutSegmenter:
             enlarged = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_LINEAR)
             mask = whole_subject(image_rgb, small, enlarged > 0.5)
         return Segmentation(soft_mask(image_rgb, mask), float(score))
+
+    def _within(self, image_rgb: np.ndarray, box: Box) -> Segmentation:
+        """The subject in a box, see `boxed_mask`."""
+        small = shrink(image_rgb, PHOTO_PX)
+        try:
+            found = shrink(self(image_rgb).mask, PHOTO_PX) > 127
+        except NoSubject:
+            found = None
+        mask, score = boxed_mask(small, box.inside(*small.shape[:2]), found)
+        if score < self.min_score:
+            raise NoSubject(f"the subject's score must be >= {self.min_score}, got {score:.3f} in its box")
+        return Segmentation(soft_mask(image_rgb, mask) * box.inside(*image_rgb.shape[:2]), score)
 
 
 _BLACK = 20

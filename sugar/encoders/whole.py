@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from sugar.encoders.grabcut import fill_holes
+from sugar.encoders.grabcut import fill_holes, overlap
 from sugar.encoders.graph_cut import likeness_cut
-from sugar.encoders.proposals import overlap, skin
+from sugar.encoders.proposals import skin
 
 _SQUARE = np.ones((3, 3), np.uint8)
 _WALLS = np.geomspace(0.4, 8.0, 22)

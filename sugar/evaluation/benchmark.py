@@ -8,7 +8,6 @@ Assumption: decision 0009.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from sugar.box import Box, read_box
 from sugar.config import InputError
+from sugar.data.tables import listed_file, read_rows
 from sugar.evaluation.prompts import PROMPTS, PROMPTS_PER_CATEGORY, Prompt
 from sugar.sprites import CATEGORIES, HELD_OUT_SEEDS, NOUNS, draw_identity, draw_subject
 
@@ -26,6 +27,9 @@ SPRITE_NOUNS = ("dog", "robot", "vase", "cat", "car", "teapot")  # two nouns of 
 IDENTITIES_PER_NOUN = 5
 # Held-out seeds: the subjects are the first of each thousand, the distractors lie far from them.
 _DISTRACTORS_FROM = 1_000_000
+
+CutOut = Callable[[np.ndarray, str, Box | None], np.ndarray]
+"""(uint8 photo [H, W, 3], noun, box of the subject) -> uint8 cut-out [h, w, 4]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,15 +134,16 @@ def folder_benchmark(
     num_subjects: int,
     prompts_per_subject: int,
     seed: int,
-    cut_out: Callable[[np.ndarray, str], np.ndarray],
+    cut_out: CutOut,
     retrieval_gallery: int = NUM_SUBJECTS,
     max_pixels: int = 50_000_000,
 ) -> Benchmark:
-    """The benchmark with photos: a folder with `subjects.csv` (columns file, noun, category), as DreamBench.
+    """The benchmark with photos: a folder with `subjects.csv` (columns file, noun, category and, if wanted,
+    box: left, top, right, bottom in pixels), as DreamBench.
 
     Args:
         num_subjects: how many subjects are asked for, taken round the categories.
-        cut_out: (uint8 photo [H, W, 3], noun) -> uint8 cut-out [h, w, 4].
+        cut_out: cuts the subject out of a photo.
         retrieval_gallery: subjects in the gallery, fewer where the folder has fewer; the hard gallery holds
             the folder's other subjects of the same noun.
 
@@ -163,38 +168,36 @@ def folder_benchmark(
 
 
 def _read_subjects_csv(file: Path) -> list[dict[str, str]]:
-    if not file.is_file():
-        raise InputError(f"{file}: the benchmark folder needs a table with the columns file, noun, category")
-    with open(file, newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    for line, row in enumerate(rows, start=2):
-        for column in ("file", "noun", "category"):
-            if not row.get(column):
-                raise InputError(f"{file}: line {line} needs a value in the column '{column}'")
+    rows = read_rows(file, ("file", "noun", "category"))
+    for line, row in rows:
         if row["category"] not in CATEGORIES:
             raise InputError(
-                f"{file}: line {line}: category must be one of {', '.join(CATEGORIES)}, "
-                f"got '{row['category']}'"
+                f"{file} line {line}: category must be one of {', '.join(CATEGORIES)}, "
+                f"got {row['category']!r}"
             )
-        if not (file.parent / row["file"]).is_file():
-            raise InputError(f"{file}: line {line} names {row['file']}, which is not there")
+        listed_file(file.parent, file, line, row["file"])
+        try:
+            read_box(row.get("box", ""))
+        except ValueError as error:
+            raise InputError(f"{file} line {line}: {error}") from error
     if not rows:
         raise InputError(f"{file}: lists no subjects")
-    return rows
+    return [row for _, row in rows]
 
 
-def _photo(
-    folder: Path, row: dict[str, str], cut_out: Callable[[np.ndarray, str], np.ndarray], max_pixels: int
-) -> BenchmarkSubject:
+def _photo(folder: Path, row: dict[str, str], cut_out: CutOut, max_pixels: int) -> BenchmarkSubject:
     from sugar.data.image_io import load_image
 
+    file = folder / row["file"]
     try:
-        image = load_image(folder / row["file"], max_pixels=max_pixels)
+        image = load_image(file, max_pixels=max_pixels)
+        corners = read_box(row.get("box", ""))
+        box = None if corners is None else Box.of(corners, image.shape[1], image.shape[0])
     except ValueError as error:
-        raise InputError(f"{folder / row['file']}: {error}") from error
+        raise InputError(f"{file}: {error}") from error
     key = Path(row["file"]).with_suffix("").as_posix().replace("/", "-")
     opaque = image.shape[-1] == 3
-    identity = cut_out(image, row["noun"]) if opaque else image
+    identity = cut_out(image, row["noun"], box) if opaque else image
     return BenchmarkSubject(key, row["noun"], row["category"], image[..., :3], identity)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from sugar.box import Box, Corners
 from sugar.config import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MIN_SUBJECT_SHARE = 0.005
-_NO_SUBJECT_ADVICE = "Show it larger, whole and before a plain background, or give a cut-out as identity"
+_NO_SUBJECT_ADVICE = (
+    "Show it larger, whole and before a plain background, say where it is (box), "
+    "or give a cut-out as identity"
+)
 
 
 def cut_outs(
@@ -30,11 +34,17 @@ def cut_outs(
     noun: str | Sequence[str],
     segmenter: Segmenter | None,
     num_clips: int,
+    box: Corners | Sequence[Corners | None] | None = None,
 ) -> list[np.ndarray]:
-    """Cut-outs, uint8 `[h, w, 4]`: as many as clips, or one for all."""
+    """Cut-outs, uint8 `[h, w, 4]`: as many as clips, or one for all.
+
+    box: where the subject is in each picture, in its pixels; None: to be found.
+    """
     if (image is None) == (identity is None):
         raise InputError("give a picture of the subject as either image or identity (a cut-out with alpha)")
     if identity is not None:
+        if box is not None:
+            raise InputError("box says where the subject is in image; an identity needs none")
         return [alpha_cut_out(picture) for picture in _one_or_each("identity", identity, num_clips)]
     pictures = _one_or_each("image", image, num_clips)
     nouns = [noun] * len(pictures) if isinstance(noun, str) else list(noun)
@@ -45,7 +55,24 @@ def cut_outs(
 
         logger.info("no segmenter given: finding the subject with GrabCut")
         segmenter = GrabCutSegmenter()
-    return [find_subject(picture, name, segmenter) for picture, name in zip(pictures, nouns, strict=True)]
+    boxes = _boxes(box, pictures)
+    return [find_subject(*about, segmenter) for about in zip(pictures, nouns, boxes, strict=True)]
+
+
+def _boxes(box: Any, pictures: Sequence[Image.Image]) -> list[Box | None]:
+    """The box in each picture, from one for one picture or a list."""
+    if box is None:
+        return [None] * len(pictures)
+    boxes = [box] if all(isinstance(value, (int, float)) for value in box) else list(box)
+    if len(boxes) != len(pictures):
+        raise InputError(f"box: give one for each of the {len(pictures)} pictures, got {len(boxes)}")
+    try:
+        return [
+            None if corners is None else Box.of(corners, *picture.size)
+            for corners, picture in zip(boxes, pictures, strict=True)
+        ]
+    except (TypeError, ValueError) as error:
+        raise InputError(str(error)) from error
 
 
 def _one_or_each(name: str, pictures: Any, num_clips: int) -> list[Image.Image]:
@@ -74,7 +101,7 @@ def alpha_cut_out(picture: Image.Image) -> np.ndarray:
     return pixels_HWC
 
 
-def find_subject(picture: Image.Image, noun: str, segmenter: Segmenter) -> np.ndarray:
+def find_subject(picture: Image.Image, noun: str, box: Box | None, segmenter: Segmenter) -> np.ndarray:
     """The cut-out of a picture's subject, uint8 `[h, w, 4]`.
 
     Raises:
@@ -84,7 +111,7 @@ def find_subject(picture: Image.Image, noun: str, segmenter: Segmenter) -> np.nd
 
     image_HWC = np.asarray(picture.convert("RGB"))
     try:
-        mask_HW = segmenter(image_HWC, noun).mask
+        mask_HW = segmenter(image_HWC, noun, box=box).mask
     except NoSubject as error:
         raise InputError(f"no {noun} found in the picture: {error}. {_NO_SUBJECT_ADVICE}") from error
     share = float((mask_HW > 127).mean())

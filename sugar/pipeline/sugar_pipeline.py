@@ -29,6 +29,7 @@ from sugar.pipeline.output import OUTPUT_TYPES, OutputType, SugarPipelineOutput,
 from sugar.pipeline.sampling import Sampling, sample_latents
 
 if TYPE_CHECKING:
+    from sugar.box import Corners
     from sugar.encoders.segmentation import Segmenter
 
 
@@ -180,6 +181,7 @@ class SugarPipeline(DiffusionPipeline, SugarLoraLoaderMixin):
         *,
         identity: Image.Image | Sequence[Image.Image] | None = None,
         segmenter: Segmenter | None = None,
+        box: Corners | Sequence[Corners | None] | None = None,
         negative_prompt: str = "",
         num_inference_steps: int = 50,
         image_scale: float = 4.0,
@@ -210,6 +212,7 @@ class SugarPipeline(DiffusionPipeline, SugarLoraLoaderMixin):
             noun: what the subject is ("dog"); the segmenter looks for it.
             identity: cut-out(s) with an alpha channel, in place of `image` and segmentation.
             segmenter: finds the subject; None: GrabCut.
+            box: where the subject is in each picture: left, top, right, bottom in pixels; None: to be found.
             negative_prompt: what the unconditional branch reads; "": nothing (null tokens).
             image_scale, text_scale, order, drop, drop_until: SUGAR section 3.2, see `sugar.diffusion`.
             guidance_interval, dynamic_guidance, guidance_rescale: see `sugar.diffusion.guidance.Guidance`.
@@ -245,7 +248,7 @@ class SugarPipeline(DiffusionPipeline, SugarLoraLoaderMixin):
         generators = make_generators(seed, generator, len(prompts))
         text = self.encode_prompts(prompts)
         negative = self.encode_prompts([negative_prompt]).expand_as(text) if guidance.negative else None
-        identities = cut_outs(image, identity, noun, segmenter, len(prompts))
+        identities = cut_outs(image, identity, noun, segmenter, len(prompts), box)
         dino, clip = self.image_conditioner(identities)
         expand = (len(prompts), -1, -1)
         tokens = Tokens(text, dino.expand(expand), clip.expand(expand), negative)

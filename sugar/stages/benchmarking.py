@@ -47,7 +47,7 @@ def benchmark_of(params: Params) -> Benchmark:
         settings.num_subjects,
         settings.prompts_per_subject,
         settings.seed,
-        lambda image, noun: cut_out(image, cut(image, noun).mask),
+        lambda image, noun, box: cut_out(image, cut(image, noun, box=box).mask),
         settings.retrieval_gallery,
         params.source.max_pixels,
     )

@@ -1,8 +1,9 @@
 """The server behind the page: one model, one video at a time, nothing but the standard library.
 
 `GET /` is the page, `GET /settings` what it starts with, `GET /progress` the sampling steps that are done,
-`POST /videos` (JSON: image as base64, noun, prompt and the numbers of `NUMBERS`) makes a video and answers
-with it and the cut-out that the model saw, both as base64. Bad input is status 400 with one line in `error`.
+`POST /videos` (JSON: image as base64, noun, prompt, the numbers of `NUMBERS` and, if wanted, box, "left top
+right bottom" in pixels) makes a video and answers with it and the cut-out that the model saw, both as base64.
+Bad input is status 400 with one line in `error`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from sugar.box import Corners, read_box
 from sugar.config import InputError, Params
 
 logger = logging.getLogger(__name__)
@@ -68,13 +70,13 @@ class Studio:
         from sugar.data.image_io import encode_png
         from sugar.generation import make_video, read_subject
 
-        image, noun, prompt, numbers = _checked(request)
+        image, noun, prompt, box, numbers = _checked(request)
         start = time.monotonic()
         with self._one_at_a_time:
             steps = numbers.get("num_steps", self.params.sampling.num_steps)
             self.progress = {"step": 0, "steps": steps}
             try:
-                cut_out = read_subject(self.params, image, noun)
+                cut_out = read_subject(self.params, image, noun, box=box)
                 video = make_video(
                     self.params,
                     self.pipeline,
@@ -93,11 +95,11 @@ class Studio:
         }
 
 
-def _checked(request: Any) -> tuple[bytes, str, str, dict[str, Any]]:
-    """(picture, noun, prompt, numbers) of a request."""
+def _checked(request: Any) -> tuple[bytes, str, str, Corners | None, dict[str, Any]]:
+    """(picture, noun, prompt, box, numbers) of a request."""
     if not isinstance(request, dict):
         raise InputError("the request must be a JSON object")
-    if unknown := sorted(request.keys() - {"image", "noun", "prompt", *NUMBERS}):
+    if unknown := sorted(request.keys() - {"image", "noun", "prompt", "box", *NUMBERS}):
         raise InputError(f"unknown field {unknown[0]}")
     texts: dict[str, str] = {}
     for name in ("image", "noun", "prompt"):
@@ -118,7 +120,14 @@ def _checked(request: Any) -> tuple[bytes, str, str, dict[str, Any]]:
         image = base64.b64decode(texts["image"], validate=True)
     except binascii.Error as error:
         raise InputError("image must be base64") from error
-    return image, texts["noun"], texts["prompt"], numbers
+    return image, texts["noun"], texts["prompt"], _box(request.get("box")), numbers
+
+
+def _box(text: Any) -> Corners | None:
+    try:
+        return read_box("" if text is None else str(text))
+    except ValueError as error:
+        raise InputError(str(error)) from error
 
 
 class _Handler(BaseHTTPRequestHandler):

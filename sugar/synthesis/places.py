@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from sugar.box import Corners, read_box
 from sugar.config import InputError
 from sugar.data.image_io import BadMedia
 from sugar.data.tables import listed_file, noun_of, read_rows
@@ -37,21 +38,24 @@ class Photo(NamedTuple):
     """A picture and its label; noun "" where none is known.
 
     read: its bytes; raises BadMedia when they cannot be had.
+    box: what a person drew around the subject, in pixels of the picture; None: nothing.
     """
 
     name: str
     noun: str
     category: str
     read: Callable[[], bytes]
+    box: Corners | None = None
 
 
 def list_photos(folder: Path | str, *, files_name_nouns: bool = True) -> list[Photo]:
     """Files and labels of a folder of photos, here or at an address ("s3://bucket/photos").
 
-    With `subjects.csv` (columns file, noun and, if wanted, category) exactly its files, in its order. Without
-    it every picture below the folder, sorted: in a sub-folder the folder's name is the noun, else the words
-    of the file's name ("teddy_bear2.jpg": "teddy bear"; without `files_name_nouns` it has none). A missing
-    category is that of `category_of`.
+    With `subjects.csv` (columns file, noun and, if wanted, category and box) exactly its files, in its order;
+    `box` is where the subject is: left, top, right, bottom in pixels. Without the table every picture below
+    the folder, sorted: in a sub-folder the folder's name is the noun, else the words of the file's name
+    ("teddy_bear2.jpg": "teddy bear"; without `files_name_nouns` it has none). A missing category is that of
+    `category_of`.
 
     Raises:
         InputError: no such folder, no picture in it, or a wrong row in the table.
@@ -74,7 +78,7 @@ def list_photos(folder: Path | str, *, files_name_nouns: bool = True) -> list[Ph
 
 
 def table_photos(table: Path | str) -> list[Photo]:
-    """Pictures of a table: CSV or Parquet with the columns file and, if known, noun and category.
+    """Pictures of a table: CSV or Parquet with the columns file and, if known, noun, category and box.
 
     `file` is an address, a path, or a path relative to the table. An empty noun is left to be named.
 
@@ -91,7 +95,8 @@ def table_photos(table: Path | str) -> list[Photo]:
             raise InputError(f"{table} row {number}: {rule}, got {category if file else file!r}")
         absolute = is_remote(file) or PurePosixPath(file).is_absolute()
         address = file if absolute else _beside(str(table), file)
-        photos.append(Photo(file, noun, category, functools.partial(_read_address, address)))
+        box = _box(row.get("box"), f"{table} row {number}")
+        photos.append(Photo(file, noun, category, functools.partial(_read_address, address), box))
     if not photos:
         raise InputError(f"{table}: must list at least one picture")
     return photos
@@ -161,8 +166,18 @@ def _photos_of_table(folder: Path) -> list[Photo]:
                 f"{table} line {line}: category must be one of {', '.join(CATEGORIES)}, got {category!r}"
             )
         file = listed_file(folder, table, line, row["file"])
-        photos.append(Photo(row["file"], row["noun"], category, functools.partial(_read_address, str(file))))
+        box = _box(row.get("box"), f"{table} line {line}")
+        read = functools.partial(_read_address, str(file))
+        photos.append(Photo(row["file"], row["noun"], category, read, box))
     return photos
+
+
+def _box(text: Any, where: str) -> Corners | None:
+    """The box of a row; Parquet may hold a list of numbers."""
+    try:
+        return read_box(" ".join(map(str, text)) if isinstance(text, list) else str(text or ""))
+    except ValueError as error:
+        raise InputError(f"{where}: {error}") from error
 
 
 def _rows(system: Any, path: str, name: str) -> Sequence[Mapping[str, Any]]:
@@ -180,7 +195,8 @@ def _rows(system: Any, path: str, name: str) -> Sequence[Mapping[str, Any]]:
         raise InputError(f"{name}: cannot be read as CSV or Parquet: {str(error).splitlines()[0]}") from error
     if "file" not in table.column_names:
         raise InputError(f"{name}: must have the column file, has {', '.join(table.column_names)}")
-    return table.select([c for c in ("file", "noun", "category") if c in table.column_names]).to_pylist()
+    known = [name for name in ("file", "noun", "category", "box") if name in table.column_names]
+    return table.select(known).to_pylist()
 
 
 def _beside(table: str, file: str) -> str:

@@ -93,7 +93,7 @@ class SynthesisRecipe:
 
 
 class Portrait(NamedTuple):
-    """The input photo uint8 [H, W, 3], its cut-out uint8 [h, w, 4], and how that was cut."""
+    """The input photo uint8 [H, W, 3], its cut-out uint8 [h, w, 4], how that was cut: alpha, mask or box."""
 
     photo: np.ndarray
     identity: np.ndarray
@@ -217,9 +217,14 @@ def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Tri
             "camera": prompt.camera,
             "prompt": prompt.writer,
             **{name: tag for name in ("texture", "colour") if (tag := getattr(prompt, name))},
-            "segmentation": recipe.segmentation if portrait.segmentation == "mask" else "alpha",
+            "segmentation": _how_cut(portrait, recipe.segmentation),
         },
     )
+
+
+def _how_cut(portrait: Portrait, segmenter: str) -> str:
+    """How the subject was cut, as provenance."""
+    return {"alpha": "alpha", "mask": segmenter, "box": f"{segmenter} in a box"}[portrait.segmentation]
 
 
 def _origin(kind: str, generator: Generator | None) -> str:
@@ -233,7 +238,7 @@ def portrait_of(subject: Subject, seed: int, cut: Segmenter) -> Portrait:
     """Photo and cut-out of a subject.
 
     A picture with alpha is a cut-out already: its photo is the subject standing still in some place. Of a
-    photo the segmenter cuts the subject.
+    photo the segmenter cuts the subject, in its box where it has one.
 
     Raises:
         BadMedia, NoSubject: nothing is visible, or the mask covers too little or too much to be believed.
@@ -249,6 +254,6 @@ def portrait_of(subject: Subject, seed: int, cut: Segmenter) -> Portrait:
         photo = render_clip(identity, background, STILL, 1, number, subject_scale=0.7)[0]
         return Portrait(photo, identity, "alpha")
     photo = fit_within(subject.image, PHOTO_SIDE_PX)
-    mask = cut(photo, subject.noun).mask
+    mask = cut(photo, subject.noun, box=subject.box).mask
     identity = cut_subject(photo, mask, min_area=MIN_CUT_AREA, max_area=MAX_CUT_AREA)
-    return Portrait(photo, identity, "mask")
+    return Portrait(photo, identity, "mask" if subject.box is None else "box")

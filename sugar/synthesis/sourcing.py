@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sugar.box import Box
 from sugar.config import InputError
 from sugar.data.atomic import sha256_bytes
 from sugar.data.cut_outs import VISIBLE, fit_within
@@ -162,6 +163,7 @@ class _Keep:
         image = load_image(data, max_pixels=self.rules.max_pixels, min_side_px=self.rules.min_side_px)
         if image.shape[2] == 4 and image[..., 3].max() <= VISIBLE:
             raise BadMedia("empty_alpha", f"{photo.name}: nothing in the picture is visible")
+        box = _box(photo, image)
         image = fit_within(image, MAX_SIDE_PX)
         number = self._new_hash(photo, image)
         noun, category = self._label(photo, image)
@@ -171,7 +173,7 @@ class _Keep:
         self.digests[digest] = photo.name
         self.nouns[noun] += 1
         key = file_key(photo.name, digest)
-        return Subject(key, image, noun, category, digest, key_seed(seed, key, "subject"))
+        return Subject(key, image, noun, category, digest, key_seed(seed, key, "subject"), box)
 
     def _room(self, photo: Photo, noun: str) -> None:
         most = self.rules.max_per_noun
@@ -202,3 +204,19 @@ class _Keep:
         if other := self.looks.near(feature, noun):
             raise BadMedia("near_duplicate", f"{photo.name}: looks like {other} (DINO)")
         self.looks.add(feature, noun, photo.name)
+
+
+def _box(photo: Photo, image: np.ndarray) -> Box | None:
+    """The photo's box as shares of the picture, uint8 [H, W, 3 or 4].
+
+    Raises:
+        BadMedia: it is not in the picture, or the picture is a cut-out, which needs none.
+    """
+    if photo.box is None:
+        return None
+    if image.shape[2] == 4:
+        raise BadMedia("bad_box", f"{photo.name}: box must be empty for a picture with transparent parts")
+    try:
+        return Box.of(photo.box, image.shape[1], image.shape[0])
+    except ValueError as error:
+        raise BadMedia("bad_box", f"{photo.name}: {error}") from error

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from sugar.encoders.distinct import DistinctSegmenter
-from sugar.encoders.proposals import overlap, proposals
+from sugar.encoders.grabcut import overlap
+from sugar.encoders.proposals import proposals
 from sugar.encoders.segmentation import GrabCutSegmenter, NoSubject, motion_prior, usual_picture
 
 SKIN, BLUE, FUR = (222, 168, 140), (40, 70, 190), (150, 90, 50)

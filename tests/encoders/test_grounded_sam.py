@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from sugar.box import Box
 from sugar.config import InputError
 from sugar.encoders.segmentation import NoSubject, make_segmenter
 
@@ -139,6 +140,21 @@ def test_the_most_confident_box_is_the_processors(segmenter, image):
     corners = center_to_corners_format(seen["outputs"].pred_boxes[0])[scores.argmax()].clamp(0, 1)
     torch.testing.assert_close(box, corners)
     assert confidence == pytest.approx(scores.max().item())
+
+
+def test_a_persons_box_needs_no_detector(segmenter, image, monkeypatch):
+    monkeypatch.setattr(segmenter, "mask_threshold", 0.0)
+    box = Box(0.25, 0.25, 0.75, 1.0)
+    seen = []
+    forward = segmenter.segmenter.forward
+    monkeypatch.setattr(segmenter, "detector", None)
+    monkeypatch.setattr(
+        segmenter.segmenter, "forward", lambda **given: seen.append(given["input_boxes"]) or forward(**given)
+    )
+    found = segmenter(image, "dog", box=box)
+    assert seen[0].flatten().tolist() == [16, 16, 48, 64]
+    assert found.mask[12:, 20:60].any()
+    assert not found.mask[~box.inside(48, 80)].any()
 
 
 def test_thresholds(segmenter, image, monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sugar.box import Box
 from sugar.config import InputError
 from sugar.data.image_io import encode_png
 from sugar.evaluation.benchmark import folder_benchmark, sprite_benchmark
@@ -114,7 +115,9 @@ def folder_of_photos(folder: Path, rows: list[str], header: str = "file,noun,cat
     return folder
 
 
-def opaque(image: np.ndarray, noun: str) -> np.ndarray:
+def opaque(image: np.ndarray, noun: str, box: Box | None) -> np.ndarray:
+    if box is not None:
+        return np.dstack([image, box.inside(*image.shape[:2]) * np.uint8(255)])
     return np.dstack([image, np.full(image.shape[:2], 255, np.uint8)])
 
 
@@ -129,13 +132,23 @@ def test_a_folder_of_photos_is_a_benchmark(tmp_path):
     assert benchmark.subjects[0].identity.shape == (40, 30, 4)
 
 
+def test_a_box_of_the_table_is_where_the_subject_is_cut(tmp_path):
+    rows = ["d1.png,dog,animal,3 8 18 28", "v.png,vase,static_object,", "t.png,toy,active_object,"]
+    folder_of_photos(tmp_path, rows, "file,noun,category,box")
+    benchmark = folder_benchmark(tmp_path, 3, 1, seed=0, cut_out=opaque)
+    covered = {s.key: (s.identity[..., 3] > 0).sum() for s in benchmark.subjects}
+    assert covered == {"d1": 15 * 20, "v": 1200, "t": 1200}
+
+
 @pytest.mark.parametrize(
     "rows, header, rule",
     [
-        (ROWS, "file,noun,kind", "line 2 needs a value in the column 'category'"),
+        (ROWS, "file,noun,kind", "must have the columns file, noun, category, lacks category"),
         (["a.png,dog,plant"], "file,noun,category", "category must be one of animal"),
-        (["a.png,,animal"], "file,noun,category", "line 2 needs a value in the column 'noun'"),
+        (["a.png,,animal"], "file,noun,category", "line 2: noun must not be empty"),
         ([], "file,noun,category", "lists no subjects"),
+        (["a.png,dog,animal,1 2"], "file,noun,category,box", "line 2: box must be four numbers"),
+        (["a.png,dog,animal,1 2 31 40"] * 3, "file,noun,category,box", "within 30 x 40 px"),
         (ROWS[:2], "file,noun,category", "evaluate.num_subjects must be <= 2"),
     ],
 )
@@ -151,7 +164,7 @@ def test_a_missing_or_broken_photo_names_the_file(tmp_path):
     with pytest.raises(InputError, match=re.escape(str(tmp_path / "v.png"))):
         folder_benchmark(tmp_path, 3, 1, seed=0, cut_out=opaque)
     (tmp_path / "v.png").unlink()
-    with pytest.raises(InputError, match=r"names v\.png, which is not there"):
+    with pytest.raises(InputError, match=r"line 4: file must name a file in .*, got 'v\.png'"):
         folder_benchmark(tmp_path, 3, 1, seed=0, cut_out=opaque)
 
 

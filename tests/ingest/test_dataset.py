@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sugar.box import Box
 from sugar.config import InputError
 from sugar.data.manifest import dataset_digest, read_manifest
 from sugar.data.shard_pool import Skips
@@ -30,6 +31,7 @@ class BrightCut:
         *,
         prior_HW: np.ndarray | None = None,
         usual_HWC: np.ndarray | None = None,
+        box: Box | None = None,
     ) -> Segmentation:
         mask = (image_rgb.min(axis=2) > 150).astype(np.uint8) * 255
         if not mask.any():

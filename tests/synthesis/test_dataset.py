@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pytest
 from photo_folders import folder_subjects
 
+from sugar.box import Box
 from sugar.config import InputError
 from sugar.data.manifest import dataset_digest, read_manifest
 from sugar.data.shard_pool import Skips
@@ -31,12 +32,15 @@ def cut_the_middle(
     *,
     prior_HW: np.ndarray | None = None,
     usual_HWC: np.ndarray | None = None,
+    box: Box | None = None,
 ) -> Segmentation:
     if noun == "ghost":
         raise NoSubject("nothing stands out")
     mask = np.zeros(image_rgb.shape[:2], np.uint8)
     height, width = mask.shape
     mask[height // 4 : -height // 4, width // 4 : -width // 4] = 255
+    if box is not None:
+        mask = box.inside(height, width).astype(np.uint8) * 255
     return Segmentation(mask, 1.0)
 
 
@@ -182,6 +186,16 @@ def test_photos_are_cut_and_trimmed():
     assert (photo.shape, how) == ((40, 60, 3), "mask")
     assert identity.shape == (24, 34, 4)
     assert (identity[..., 3] == 255).sum() == 20 * 30
+
+
+def test_a_box_says_where_to_cut():
+    boxed = replace(photos()[0], box=Box(0.5, 0.5, 1.0, 1.0))
+    _, identity, how = portrait_of(boxed, 0, cut_the_middle)
+    assert ((identity[..., 3] == 255).sum(), how) == (20 * 30, "box")
+    triplets = list(
+        synthesize_shard([boxed], RECIPE, RECIPE.load(), cut_the_middle, CountingScore(), Skips().add)
+    )
+    assert {t.provenance["segmentation"] for t in triplets} == {"grabcut in a box"}
 
 
 def test_unknown_backend():

@@ -7,6 +7,7 @@ import pytest
 from photo_folders import folder_subjects
 from PIL import Image
 
+from sugar.box import Box
 from sugar.config import InputError
 from sugar.data.image_io import encode_png
 from sugar.data.shard_pool import Skips
@@ -92,6 +93,24 @@ def test_a_table_decides_names_and_order(tmp_path):
         ("a-", "toy", "active_object"),
     ]
     assert len(list(folder_subjects(tmp_path, PhotoRules(max_subjects=1)))) == 1
+
+
+def test_a_table_may_say_where_the_subject_is(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).write_bytes(encode_png(photo(ord(name[0]))))
+    (tmp_path / "cut.png").write_bytes(encode_png(photo(0, channels=4)))
+    (tmp_path / "subjects.csv").write_text(
+        'file,noun,box\na.png,dog,"6, 10, 36, 30"\nb.png,dog,\nc.png,dog,0 0 60 41\ncut.png,dog,0 0 20 20\n'
+    )
+    skips = Skips()
+    subjects = list(folder_subjects(tmp_path, on_skip=skips.add))
+    assert [s.box for s in subjects] == [Box(0.1, 0.25, 0.6, 0.75), None]
+    assert skips.counts == {"bad_box": 2}
+    said = " ".join(skips.examples["bad_box"])
+    assert "c.png: box must be left, top, right, bottom within 60 x 40 px" in said
+    assert "cut.png: box must be empty" in said
+    source_dataset(tmp_path / "out", subjects, Skips())
+    assert [s.box for s in read_subjects(tmp_path / "out")] == [s.box for s in subjects]
 
 
 @pytest.mark.parametrize(
