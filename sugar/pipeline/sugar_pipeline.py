@@ -188,7 +188,7 @@ class SugarPipeline(DiffusionPipeline, SugarLoraLoaderMixin):
         text_scale: float = 7.5,
         order: Order = "image_first",
         drop: Drop = "dino",
-        drop_until: float = 0.2,
+        drop_until: float = 0.1,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         dynamic_guidance: bool = False,
         guidance_rescale: float = 0.0,
