@@ -33,7 +33,7 @@ class Sampling:
     num_steps: int = 50
     guidance: Guidance = field(default_factory=Guidance)
     drop: Drop = "dino"
-    drop_until: float = 0.2
+    drop_until: float = 0.1
     scheduler: str | None = None
     batch_branches: BatchBranches = "auto"
 
