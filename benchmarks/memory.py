@@ -7,6 +7,8 @@ four times a second; beside it the largest resident set of any one process, as t
 stage is run again unchanged, and the seconds of the whole command are kept. Prints the figures and writes
 them, with date and hardware, to benchmarks/results/memory-cpu.json, after each size.
 
+`--clips N`: so many clips in place of as many as triplets, which are slower to make.
+
 `--tiny`: networks of the same classes, a few kilobytes each, random weights and no filters, so that 50,000
 samples take minutes: what grows with their number is not in the networks.
 """
@@ -44,8 +46,8 @@ def tiny_settings(folder: Path) -> list[str]:
     return [f"--set={key}={value}" for key, value in values.items()]
 
 
-def settings(root: Path, samples: int, side_px: int, frames: int) -> list[str]:
-    """Of params.yaml: that many synthetic triplets and as many clips."""
+def settings(root: Path, samples: int, clips: int, side_px: int, frames: int) -> list[str]:
+    """Of params.yaml: that many synthetic triplets and clips."""
     return [
         f"--set={setting}"
         for setting in (
@@ -57,7 +59,7 @@ def settings(root: Path, samples: int, side_px: int, frames: int) -> list[str]:
             f"source.num_subjects={samples // PROMPTS}",
             f"synthesize.prompts_per_subject={PROMPTS}",
             f"synthesize.num_workers={WORKERS}",
-            f"ingest.num_clips={samples}",
+            f"ingest.num_clips={clips}",
             f"ingest.num_workers={WORKERS}",
         )
     ]
@@ -110,18 +112,23 @@ def _pss_mib(pid: int) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("Pss:")), 0.0)
 
 
-def measure(samples: int, side_px: int, frames: int, stages: list[str], tiny: bool) -> list[dict[str, Any]]:
+def measure(
+    samples: int, clips: int, side_px: int, frames: int, stages: list[str], tiny: bool
+) -> list[dict[str, Any]]:
     """A row a stage."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        arguments = settings(Path(folder), samples, side_px, frames)
+        arguments = settings(Path(folder), samples, clips, side_px, frames)
         if tiny:
             arguments += tiny_settings(Path(folder) / "networks")
         run("source", arguments)
-        for stage in stages:
-            rows.append({"stage": stage, "samples": samples, **run(stage, arguments)})
-            rows[-1]["unchanged_seconds"] = run(stage, arguments)["seconds"]
-            print_table(rows)
+        for stage in STAGES[: 1 + max(map(STAGES.index, stages))]:
+            figures = run(stage, arguments)
+            if stage in stages:
+                unchanged = run(stage, arguments)["seconds"]
+                size = {"samples": samples, "clips": clips}
+                rows.append({"stage": stage, **size, **figures, "unchanged_seconds": unchanged})
+                print_table(rows)
     return rows
 
 
@@ -131,13 +138,15 @@ def main() -> None:
     parser.add_argument("samples", type=int, nargs="*", default=[1000, 5000, 50_000])
     parser.add_argument("--side-px", type=int, default=32)
     parser.add_argument("--frames", type=int, default=9)
-    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES), help="those to measure")
+    parser.add_argument("--clips", type=int, help="default: as many as triplets")
     parser.add_argument("--tiny", action="store_true", help="tiny networks with random weights, no filters")
     given = parser.parse_args()
     rows: list[dict[str, Any]] = []
     facts = {"side_px": given.side_px, "frames": given.frames, "tiny_networks": given.tiny}
     for samples in given.samples:
-        rows += measure(samples, given.side_px, given.frames, given.stages, given.tiny)
+        clips = given.clips or samples
+        rows += measure(samples, clips, given.side_px, given.frames, given.stages, given.tiny)
         print_table(rows)
         print(write_results("memory", rows, torch.device("cpu"), RESULTS, facts))
 
