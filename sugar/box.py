@@ -24,7 +24,7 @@ class Box(NamedTuple):
     bottom: float
 
     @classmethod
-    def of(cls, corners: Corners, width_px: int, height_px: int) -> Box:
+    def of(cls, corners: Corners, height_px: int, width_px: int) -> Box:
         """The box of pixels in a picture of that size.
 
         Raises:

@@ -181,7 +181,7 @@ def _find_subject(
         named = "noun" if isinstance(source, bytes) else "--noun"
         raise InputError(f"{named} must name the subject of the picture, got an empty text")
     try:
-        box = None if corners is None else Box.of(corners, photo.shape[1], photo.shape[0])
+        box = None if corners is None else Box.of(corners, *photo.shape[:2])
     except ValueError as error:
         raise InputError(str(error) if isinstance(source, bytes) else f"--image {source}: {error}") from error
     try:

@@ -192,7 +192,7 @@ def _photo(folder: Path, row: dict[str, str], cut_out: CutOut, max_pixels: int) 
     try:
         image = load_image(file, max_pixels=max_pixels)
         corners = read_box(row.get("box", ""))
-        box = None if corners is None else Box.of(corners, image.shape[1], image.shape[0])
+        box = None if corners is None else Box.of(corners, *image.shape[:2])
     except ValueError as error:
         raise InputError(f"{file}: {error}") from error
     key = Path(row["file"]).with_suffix("").as_posix().replace("/", "-")

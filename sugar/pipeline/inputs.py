@@ -68,7 +68,7 @@ def _boxes(box: Any, pictures: Sequence[Image.Image]) -> list[Box | None]:
         raise InputError(f"box: give one for each of the {len(pictures)} pictures, got {len(boxes)}")
     try:
         return [
-            None if corners is None else Box.of(corners, *picture.size)
+            None if corners is None else Box.of(corners, picture.height, picture.width)
             for corners, picture in zip(boxes, pictures, strict=True)
         ]
     except (TypeError, ValueError) as error:

@@ -217,6 +217,6 @@ def _box(photo: Photo, image: np.ndarray) -> Box | None:
     if image.shape[2] == 4:
         raise BadMedia("bad_box", f"{photo.name}: box must be empty for a picture with transparent parts")
     try:
-        return Box.of(photo.box, image.shape[1], image.shape[0])
+        return Box.of(photo.box, *image.shape[:2])
     except ValueError as error:
         raise BadMedia("bad_box", f"{photo.name}: {error}") from error

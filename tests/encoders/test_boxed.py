@@ -103,9 +103,9 @@ def test_anything_else_is_not(text):
 )
 def test_a_box_lies_in_its_picture(corners):
     with pytest.raises(ValueError, match="within 64 x 48 px and at least 8 px"):
-        Box.of(corners, 64, 48)
-    assert Box.of((0, 0, 64, 48), 64, 48).inside(48, 64).all()
-    assert Box.of((16, 12, 48, 36), 64, 48).inside(12, 16).sum() == 6 * 8
+        Box.of(corners, 48, 64)
+    assert Box.of((0, 0, 64, 48), 48, 64).inside(48, 64).all()
+    assert Box.of((16, 12, 48, 36), 48, 64).inside(12, 16).sum() == 6 * 8
     assert Box(0.999, 0.999, 1.0, 1.0).inside(10, 10).sum() == 1
 
 
