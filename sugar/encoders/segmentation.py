@@ -152,7 +152,8 @@ class GrabCutSegmenter:
     picture always gives the same mask.
 
     The score is the mean overlap (intersection over union) of the mask with those from the other guesses,
-    less where the colours inside and outside are alike.
+    less where the colours inside and outside are alike. A photo in which nothing is found is looked at again
+    with more contrast.
 
     Args:
         working_px: longer side of the working copy.
@@ -200,6 +201,35 @@ class GrabCutSegmenter:
             mask = np.zeros(image_rgb.shape[:2], np.uint8)
             mask[inner] = found.mask
             return Segmentation(mask, found.score)
+        if prior_HW is not None or max(image_rgb.shape[:2]) < PHOTO_PX:
+            return self._found(image_rgb, prior_HW)
+        try:
+            return self._photo(image_rgb)
+        except NoSubject as none:  # shade may hide it
+            try:
+                return self._photo(equalised(image_rgb))
+            except NoSubject:
+                raise none from None
+
+    def _found(self, image_rgb: np.ndarray, prior_HW: np.ndarray | None) -> Segmentation:
+        """What stands out."""
+        mask, score = self._agreed(image_rgb, prior_HW)
+        return Segmentation(soft_mask(image_rgb, mask), score)
+
+    def _photo(self, image_rgb: np.ndarray) -> Segmentation:
+        """What stands out of a photo, and the rest of it."""
+        mask, score = self._agreed(image_rgb, None)
+        small = shrink(image_rgb, PHOTO_PX)
+        enlarged = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        mask = whole_subject(image_rgb, small, enlarged > 0.5)
+        return Segmentation(soft_mask(image_rgb, mask), score)
+
+    def _agreed(self, image_rgb: np.ndarray, prior_HW: np.ndarray | None) -> tuple[np.ndarray, float]:
+        """Mask bool [h, w] of the working copy, and score.
+
+        Raises:
+            NoSubject: as the segmenter.
+        """
         small = shrink(image_rgb, self.working_px)
         moves = prior_HW is not None and float(prior_HW.max()) > 0.0
         salient = saliency(small, prior_HW)
@@ -214,11 +244,7 @@ class GrabCutSegmenter:
         score = agreement * min(1.0, separation(small, mask) / CLEAR_SEPARATION)
         if score < self.min_score:
             raise NoSubject(f"the subject's score must be >= {self.min_score}, got {score:.3f}")
-        if prior_HW is None and max(image_rgb.shape[:2]) >= PHOTO_PX:
-            small = shrink(image_rgb, PHOTO_PX)
-            enlarged = cv2.resize(mask.astype(np.float32), small.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-            mask = whole_subject(image_rgb, small, enlarged > 0.5)
-        return Segmentation(soft_mask(image_rgb, mask), float(score))
+        return mask, float(score)
 
     def _within(self, image_rgb: np.ndarray, box: Box) -> Segmentation:
         """The subject in a box, see `boxed_mask`."""
@@ -235,6 +261,7 @@ class GrabCutSegmenter:
 
 _BLACK = 20
 _LEAST_BAR = 0.03
+_CONTRAST, _TILES = 4.0, 4
 
 
 def _between_bars(image_rgb: np.ndarray) -> tuple[slice, slice]:
@@ -256,6 +283,13 @@ def _inner(brightness: np.ndarray) -> slice:
     # A line or two at the edge may be blurred.
     sharp = min(brightness[first : first + 3].max(), brightness[last - 2 : last + 1].max()) > 0.6
     return slice(first, last + 1) if bars and sharp else slice(None)
+
+
+def equalised(image_rgb: np.ndarray) -> np.ndarray:
+    """The picture with its brightness equalised locally (CLAHE, Zuiderveld 1994): uint8 [H, W, 3]."""
+    lab = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2Lab)
+    lab[..., 0] = cv2.createCLAHE(_CONTRAST, (_TILES, _TILES)).apply(lab[..., 0])
+    return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
 
 
 def _part(prior_HW: np.ndarray | None, inner: tuple[slice, slice]) -> np.ndarray | None:

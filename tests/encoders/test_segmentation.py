@@ -12,6 +12,7 @@ from sugar.encoders.segmentation import (
     NoSubject,
     _between_bars,
     cut_out,
+    equalised,
     make_segmenter,
     motion_prior,
 )
@@ -29,6 +30,7 @@ PHOTO_BOXES = {
 PHOTO_SHARES = {
     "backpack_dog": (0.14, 0.3),
     "candle": (0.025, 0.06),
+    "cat": (0.17, 0.3),
     "cat2": (0.18, 0.3),
     "colorful_sneaker": (0.05, 0.16),
     "vase": (0.08, 0.2),
@@ -93,6 +95,28 @@ def test_no_subject(image):
     with pytest.raises(NoSubject) as refused:
         GrabCutSegmenter()(image)
     assert refused.value.reason == "no_subject"
+
+
+def test_a_photo_is_looked_at_again_with_more_contrast(monkeypatch):
+    image, truth = ellipse_on_gradient(300, 400)
+    dark = image // 3
+    agreed, seen = GrabCutSegmenter._agreed, []
+
+    def only_bright(segmenter, picture, prior_HW):
+        seen.append(picture)
+        if picture.mean() < 1.2 * dark.mean():
+            raise NoSubject("too dark")
+        return agreed(segmenter, picture, prior_HW)
+
+    monkeypatch.setattr(GrabCutSegmenter, "_agreed", only_bright)
+    assert overlap(GrabCutSegmenter()(dark).mask, truth) > 0.8
+    np.testing.assert_array_equal(seen[1], equalised(dark))
+    with pytest.raises(NoSubject, match="too dark"):
+        GrabCutSegmenter()(np.zeros((300, 300, 3), np.uint8))
+    assert len(seen) == 4
+    with pytest.raises(NoSubject, match="too dark"):
+        GrabCutSegmenter()(dark[:200, :200])
+    assert len(seen) == 5
 
 
 def test_bad_pictures_are_refused():
