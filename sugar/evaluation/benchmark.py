@@ -197,6 +197,8 @@ def _photo(folder: Path, row: dict[str, str], cut_out: CutOut, max_pixels: int) 
         raise InputError(f"{file}: {error}") from error
     key = Path(row["file"]).with_suffix("").as_posix().replace("/", "-")
     opaque = image.shape[-1] == 3
+    if box is not None and not opaque:
+        raise InputError(f"{file}: box must be empty for a picture with transparent parts")
     identity = cut_out(image, row["noun"], box) if opaque else image
     return BenchmarkSubject(key, row["noun"], row["category"], image[..., :3], identity)
 

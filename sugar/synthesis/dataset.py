@@ -17,6 +17,7 @@ from sugar.synthesis.shard import SynthesisRecipe, synthesize_shard
 from sugar.triplet import Triplet
 
 CODE = (
+    "sugar.box",
     "sugar.sprites",
     "sugar.synthesis",
     "sugar.encoders",
@@ -27,7 +28,13 @@ CODE = (
     "sugar.data.video_io",
 )
 """What a shard depends on besides its subjects, the recipe and the networks."""
-SUBJECTS_CODE = ("sugar.sprites", "sugar.synthesis", "sugar.data.image_io", "sugar.data.subjects")
+SUBJECTS_CODE = (
+    "sugar.box",
+    "sugar.sprites",
+    "sugar.synthesis",
+    "sugar.data.image_io",
+    "sugar.data.subjects",
+)
 """What drawn subjects depend on besides their number, seed and size."""
 SUBJECTS_PER_SHARD = 256
 """Bounds the memory in which photos wait to be written."""
