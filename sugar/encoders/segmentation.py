@@ -152,8 +152,8 @@ class GrabCutSegmenter:
     picture always gives the same mask.
 
     The score is the mean overlap (intersection over union) of the mask with those from the other guesses,
-    less where the colours inside and outside are alike. A photo in which nothing is found is looked at again
-    with more contrast.
+    less where the colours inside and outside are alike. A photo in which nothing is found, or nothing clear,
+    is looked at again with more contrast (see `_better_of`).
 
     Args:
         working_px: longer side of the working copy.
@@ -203,13 +203,37 @@ class GrabCutSegmenter:
             return Segmentation(mask, found.score)
         if prior_HW is not None or max(image_rgb.shape[:2]) < PHOTO_PX:
             return self._found(image_rgb, prior_HW)
+        return self._better_of(image_rgb)
+
+    def _better_of(self, image_rgb: np.ndarray) -> Segmentation:
+        """What stands out of a photo; where that is unclear, what stands out of a copy with more contrast.
+
+        The second look is taken when the first one finds nothing, when its score is higher by
+        `_CLEARLY_BETTER`, or when the first one is unsure and the second leaves out a thing that only hangs
+        on to the rest (see `_hangs_on`).
+
+        Raises:
+            NoSubject: when neither finds a subject.
+        """
+        first = self._tried(image_rgb)
+        if isinstance(first, Segmentation) and first.score > 1.0 - _CLEARLY_BETTER:
+            return first
+        second = self._tried(equalised(image_rgb))
+        if isinstance(second, NoSubject):
+            if isinstance(first, NoSubject):
+                raise first
+            return first
+        if isinstance(first, NoSubject) or second.score - first.score >= _CLEARLY_BETTER:
+            return second
+        masks = (shrink(look.mask, self.working_px) > 127 for look in (first, second))
+        return second if first.score < _UNSURE and _hangs_on(*masks) else first
+
+    def _tried(self, image_rgb: np.ndarray) -> Segmentation | NoSubject:
+        """What stands out of a photo, or why nothing does."""
         try:
             return self._photo(image_rgb)
-        except NoSubject as none:  # shade may hide it
-            try:
-                return self._photo(equalised(image_rgb))
-            except NoSubject:
-                raise none from None
+        except NoSubject as error:
+            return error
 
     def _found(self, image_rgb: np.ndarray, prior_HW: np.ndarray | None) -> Segmentation:
         """What stands out."""
@@ -262,6 +286,8 @@ class GrabCutSegmenter:
 _BLACK = 20
 _LEAST_BAR = 0.03
 _CONTRAST, _TILES = 4.0, 4
+_CLEARLY_BETTER, _UNSURE = 0.2, 0.6
+_INSIDE, _LEAST_REST, _NECK = 0.9, 0.05, 1 / 3
 
 
 def _between_bars(image_rgb: np.ndarray) -> tuple[slice, slice]:
@@ -290,6 +316,23 @@ def equalised(image_rgb: np.ndarray) -> np.ndarray:
     lab = cv2.cvtColor(image_rgb, cv2.COLOR_RGB2Lab)
     lab[..., 0] = cv2.createCLAHE(_CONTRAST, (_TILES, _TILES)).apply(lab[..., 0])
     return cv2.cvtColor(lab, cv2.COLOR_Lab2RGB)
+
+
+def _hangs_on(whole: np.ndarray, part: np.ndarray) -> bool:
+    """Whether the rest of a mask touches a part of it with less than a third of its outline.
+
+    Two things that touch do so along a little of their outlines; what is cut off one thing, along much.
+
+    Args:
+        whole, part: bool [H, W]; not so where the part lies elsewhere or the rest is small.
+    """
+    kept = whole & part
+    rest = cv2.morphologyEx((whole & ~part).astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    if kept.sum() <= _INSIDE * part.sum() or rest.sum() < _LEAST_REST * whole.sum():
+        return False
+    outline = (rest > 0) & (cv2.erode(rest, np.ones((3, 3), np.uint8), borderValue=0) == 0)
+    touching = (rest > 0) & (cv2.dilate(kept.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+    return int(touching.sum()) < _NECK * int(outline.sum())
 
 
 def _part(prior_HW: np.ndarray | None, inner: tuple[slice, slice]) -> np.ndarray | None:

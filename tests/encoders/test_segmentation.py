@@ -10,7 +10,9 @@ from sugar.encoders.saliency import saliency, superpixels
 from sugar.encoders.segmentation import (
     GrabCutSegmenter,
     NoSubject,
+    Segmentation,
     _between_bars,
+    _hangs_on,
     cut_out,
     equalised,
     make_segmenter,
@@ -117,6 +119,49 @@ def test_a_photo_is_looked_at_again_with_more_contrast(monkeypatch):
     with pytest.raises(NoSubject, match="too dark"):
         GrabCutSegmenter()(dark[:200, :200])
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize(
+    ("scores", "hangs", "taken"),
+    [
+        ((0.85, None), True, 0),
+        ((0.75, 0.96), False, 1),
+        ((0.75, 0.90), True, 0),
+        ((0.55, 0.35), True, 1),
+        ((0.55, 0.35), False, 0),
+        ((0.55, None), True, 0),
+    ],
+)
+def test_the_second_look_is_taken_where_it_is_clearer_or_leaves_out_another_thing(
+    monkeypatch, scores, hangs, taken
+):
+    mask = np.full((300, 300), 255, np.uint8)
+    looks = iter([score and Segmentation(mask, score) for score in scores])
+
+    def photo(segmenter, picture):
+        if (look := next(looks)) is None:
+            raise NoSubject("nothing")
+        return look
+
+    monkeypatch.setattr(GrabCutSegmenter, "_photo", photo)
+    monkeypatch.setattr("sugar.encoders.segmentation._hangs_on", lambda whole, part: hangs)
+    found = GrabCutSegmenter()(np.full((300, 300, 3), 90, np.uint8))
+    assert found.score == scores[taken]
+    assert (next(looks, "no more") == "no more") == (scores[0] < 0.8)
+
+
+def test_what_hangs_on_by_a_neck_is_another_thing():
+    bottle, tray, shoe, sole, speck = (np.zeros((100, 100), bool) for _ in range(5))
+    bottle[10:70, 20:40] = True
+    tray[60:70, 40:90] = True
+    shoe[50:70, 20:80] = True
+    sole[70:78, 20:80] = True
+    speck[60:63, 40:43] = True
+    assert _hangs_on(bottle | tray, bottle)
+    assert not _hangs_on(shoe | sole, shoe)
+    assert not _hangs_on(bottle | speck, bottle), "too little to be a thing"
+    assert not _hangs_on(bottle | tray, np.roll(bottle, 15, 1)), "another part altogether"
+    assert not _hangs_on(bottle, np.zeros_like(bottle))
 
 
 def test_bad_pictures_are_refused():
