@@ -1,4 +1,4 @@
-"""The box that a person draws around the subject of a picture."""
+"""A part of a picture, such as the box that a person draws around its subject."""
 
 from __future__ import annotations
 
@@ -39,12 +39,18 @@ class Box(NamedTuple):
             )
         return cls(left / width_px, top / height_px, right / width_px, bottom / height_px)
 
+    def slices(self, height_px: int, width_px: int) -> tuple[slice, slice]:
+        """Its rows and columns in a picture of that size, at least one of each."""
+        return _pixels(self.top, self.bottom, height_px), _pixels(self.left, self.right, width_px)
+
     def inside(self, height_px: int, width_px: int) -> np.ndarray:
         """The pixels in it of a picture of that size: bool [H, W], at least one."""
         mask = np.zeros((height_px, width_px), bool)
-        rows = _pixels(self.top, self.bottom, height_px)
-        mask[rows, _pixels(self.left, self.right, width_px)] = True
+        mask[self.slices(height_px, width_px)] = True
         return mask
+
+
+WHOLE = Box(0.0, 0.0, 1.0, 1.0)
 
 
 def read_box(text: str) -> Corners | None:

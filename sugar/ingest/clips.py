@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from sugar.box import Corners
 from sugar.config import InputError
 from sugar.data.atomic import sha256_bytes, sha256_file
 from sugar.data.key_seed import key_seed
@@ -25,7 +26,7 @@ class Clip(NamedTuple):
     """A clip and what is known of it.
 
     content: the file, or the bytes of one; digest: SHA-256 of those bytes; style, background, motion: tags,
-    empty where unknown.
+    empty where unknown; box: what the subject stays in, in pixels of the upright frames.
     """
 
     key: str
@@ -38,6 +39,7 @@ class Clip(NamedTuple):
     background: str = ""
     motion: str = ""
     seed: int = 0
+    box: Corners | None = None
 
 
 class ClipFile(NamedTuple):
@@ -48,6 +50,7 @@ class ClipFile(NamedTuple):
     noun: str
     caption: str
     category: str
+    box: Corners | None = None
 
 
 class Clips(Protocol):

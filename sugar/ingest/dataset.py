@@ -16,6 +16,7 @@ from sugar.ingest.shard import IngestRecipe, ingest_shard
 from sugar.triplet import Triplet
 
 CODE = (
+    "sugar.box",
     "sugar.sprites",
     "sugar.ingest",
     "sugar.encoders",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+from sugar.box import Box
 from sugar.config import InputError
 from sugar.data.cut_outs import cut_subject
 from sugar.data.image_io import BadMedia
@@ -86,7 +87,8 @@ def ingest_clip(
     The paper segments a random frame of the same video (SUGAR section 3.2): the first identity image of a
     window is cut from a random frame of that window. Further ones come from other times of the same scene,
     so that the video cannot be had by copying the picture. A few frames are tried before an identity image
-    is given up. What moves, and what the scene usually looks like, is told to the segmenter as evidence.
+    is given up. What moves, and what the scene usually looks like, is told to the segmenter as evidence. It
+    sees nothing outside of the clip's box.
 
     Raises:
         BadMedia: the clip gives no window, or has no caption and there is nothing that makes one.
@@ -105,11 +107,14 @@ def ingest_clip(
         height_px=recipe.height_px,
         width_px=recipe.width_px,
         still_indices=[[frame for order in by_time for frame in order] for by_time in orders],
+        box=clip.box,
         rules=recipe.rules,
         on_skip=lambda number, bad: on_skip(key_of(number), bad.reason, str(bad)),
     )
     usual = {
-        scene: usual_picture([still for w in windows if w.scene == scene for still in w.stills.values()])
+        scene: usual_picture(
+            [_within(w.box, still) for w in windows if w.scene == scene for still in w.stills.values()]
+        )
         for scene in {window.scene for window in windows}
     }
     for window in windows:
@@ -190,10 +195,11 @@ def _identity_of(
     for frame in order:
         still = window.stills[frame]
         try:
-            found = cut(still, noun, prior_HW=motion_prior(window.frames, frame), usual_HWC=usual)
-            identity = cut_subject(
-                still, found.mask, min_area=recipe.min_mask_area, max_area=recipe.max_mask_area
-            )
+            moves = _within(window.box, motion_prior(window.frames, frame))
+            found = cut(_within(window.box, still), noun, prior_HW=moves, usual_HWC=usual)
+            mask = np.zeros(still.shape[:2], np.uint8)
+            mask[window.box.slices(*mask.shape)] = found.mask
+            identity = cut_subject(still, mask, min_area=recipe.min_mask_area, max_area=recipe.max_mask_area)
         except (BadMedia, NoSubject) as bad:
             refused = bad
             continue
@@ -205,3 +211,7 @@ def _identity_of(
         assert refused is not None
         raise refused
     return best[1:]
+
+
+def _within(box: Box, pixels: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(pixels[box.slices(*pixels.shape[:2])])

@@ -6,11 +6,11 @@ Frames are looked at as thumbnails. Axes: T frames, H W height and width.
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from sugar.box import WHOLE, Box
 from sugar.data.image_io import BadMedia
 from sugar.data.video_io import iter_frames
 
@@ -25,18 +25,6 @@ _LINEAR = ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4
 _LINEAR[:11] = np.arange(11) / 255 / 12.92
 """sRGB to linear light (IEC 61966-2-1)."""
 _LUMA = np.array([0.2126, 0.7152, 0.0722])
-
-
-class Box(NamedTuple):
-    """A part of a picture, as shares of its height and width in [0, 1]."""
-
-    top: float
-    bottom: float
-    left: float
-    right: float
-
-
-WHOLE = Box(0.0, 1.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -147,7 +135,8 @@ def content_box(brightest_HW: np.ndarray) -> Box:
         if last - first < size // 4:
             return WHOLE
         spans += [first / size, last / size]
-    return Box(*spans)
+    top, bottom, left, right = spans
+    return Box(left, top, right, bottom)
 
 
 def num_flashes(luminance_T: np.ndarray) -> float:
@@ -156,16 +145,6 @@ def num_flashes(luminance_T: np.ndarray) -> float:
     darker = np.minimum(luminance_T[1:], luminance_T[:-1])
     signs = np.sign(jumps[(np.abs(jumps) >= FLASH_CHANGE) & (darker < FLASH_DARKER)])
     return float(np.count_nonzero(signs[1:] != signs[:-1]) + 1) / 2 if signs.size > 1 else 0.0
-
-
-def cropped(pixels: np.ndarray, box: Box) -> np.ndarray:
-    """That part of a picture uint8 [H, W, 3]."""
-    if box == WHOLE:
-        return pixels
-    height, width = pixels.shape[:2]
-    rows = slice(round(box.top * height), max(round(box.bottom * height), round(box.top * height) + 1))
-    columns = slice(round(box.left * width), max(round(box.right * width), round(box.left * width) + 1))
-    return pixels[rows, columns]
 
 
 def _relative_luminance(bgr: np.ndarray) -> float:

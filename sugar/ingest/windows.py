@@ -7,20 +7,24 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from sugar.box import WHOLE, Box, Corners
 from sugar.data.cut_outs import fit_within
 from sugar.data.image_io import BadMedia
 from sugar.data.video_io import VideoInfo, iter_frames, probe
-from sugar.ingest.survey import WHOLE, Box, Survey, cropped, survey_clip
+from sugar.ingest.survey import Survey, survey_clip
 
 MIN_RATE = 0.75
 """Slowest clip that is used, as a share of the wanted rate: below it, frames would only be repeated."""
+LEAST_IN_VIEW = 0.5
+"""Share of the subject's box that lies in the view."""
 
 
 class Window(NamedTuple):
     """A stretch of a clip.
 
     number: its number in the clip; scene: number of the scene it lies in; start_seconds: where it begins;
-    frames: uint8 [T, H, W, 3]; stills: frame index -> the same view in more detail, uint8 [h, w, 3].
+    frames: uint8 [T, H, W, 3]; stills: frame index -> the same view in more detail, uint8 [h, w, 3];
+    box: the part of the view that the subject stays in.
     """
 
     number: int
@@ -28,6 +32,7 @@ class Window(NamedTuple):
     start_seconds: float
     frames: np.ndarray
     stills: dict[int, np.ndarray]
+    box: Box = WHOLE
 
 
 def window_starts(clip_seconds: float, window_seconds: float, max_windows: int) -> list[float]:
@@ -99,6 +104,7 @@ def read_windows(
     height_px: int,
     width_px: int,
     still_indices: list[list[int]],
+    box: Corners | None = None,
     rules: Rules = Rules(),  # noqa: B008  (immutable)
     still_side_px: int = 512,
     on_skip: Callable[[int, BadMedia], None] | None = None,
@@ -113,13 +119,14 @@ def read_windows(
         fps, num_frames, height_px, width_px: the wanted rate, length and size.
         still_indices: for each possible window the frame indices to keep in detail; its length is the
             largest number of windows.
+        box: what the subject stays in throughout the clip, in pixels of its upright frames.
         rules: what the clip must be.
         still_side_px: longer side of the detailed frames.
         on_skip: told (number, why) of a window that stands still or flashes.
 
     Raises:
         BadMedia: "too_small", "too_long", "too_short", "no_long_scene", "low_frame_rate", "static",
-            "flashing", or what the decoder says.
+            "flashing", "bad_box", "box_out_of_view", or what the decoder says.
     """
     info = probe(content)
     _check_clip(info, fps, rules)
@@ -140,7 +147,7 @@ def read_windows(
     ]
     if survey is not None:
         windows = _allowed(windows, survey, window_seconds, rules, on_skip)
-    return _filled(content, info.fps, windows, fps, still_indices, still_side_px, view)
+    return _filled(content, info.fps, windows, fps, still_indices, still_side_px, view, box)
 
 
 def _check_clip(info: VideoInfo, fps: float, rules: Rules) -> None:
@@ -193,6 +200,7 @@ def _filled(
     still_indices: list[list[int]],
     still_side_px: int,
     view: Box,
+    box: Corners | None,
 ) -> list[Window]:
     """The windows with their frames, those that the clip's end cuts short left out."""
     num_frames, height_px, width_px = windows[0].frames.shape[:3]
@@ -200,14 +208,19 @@ def _filled(
         (w.start_seconds + k / fps, i, k) for i, w in enumerate(windows) for k in range(num_frames)
     )
     filled = [0] * len(windows)
+    subject_in = WHOLE
 
     def show(pixels: np.ndarray, until_seconds: float) -> None:
         """Give the frame on screen to all that is wanted before `until_seconds`."""
+        nonlocal subject_in
         detailed = small = None
         while wanted and wanted[0][0] < until_seconds:
             _, i, k = wanted.pop(0)
             if detailed is None or small is None:
-                detailed = centre_crop(cropped(pixels, view), height_px, width_px)
+                seen = in_view(pixels.shape, view, height_px, width_px)
+                detailed = pixels[seen]
+                if box is not None:
+                    subject_in = box_in_view(box, pixels.shape, seen)
                 small = _resized(detailed, height_px, width_px)
             windows[i].frames[k] = small
             filled[i] += 1
@@ -224,19 +237,53 @@ def _filled(
     else:
         assert previous is not None
         show(previous[1], previous[0] + 0.75 / clip_fps)
-    whole = [window for window, count in zip(windows, filled, strict=True) if count == num_frames]
+    whole = [
+        window._replace(box=subject_in)
+        for window, count in zip(windows, filled, strict=True)
+        if count == num_frames
+    ]
     if not whole:
         raise BadMedia("too_short", f"clip must last >= {num_frames / fps:.3f} s, its frames end before")
     return whole
 
 
-def centre_crop(pixels: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
-    """The largest centred part of uint8 [H, W, 3] with the aspect height_px : width_px."""
-    height, width = pixels.shape[:2]
+def in_view(shape: tuple[int, ...], view: Box, height_px: int, width_px: int) -> tuple[slice, slice]:
+    """Rows and columns of the largest centred part of `view` with the aspect height_px : width_px.
+
+    Args:
+        shape: of the frames; view: the frame without its black bars.
+    """
+    rows, columns = view.slices(*shape[:2])
+    height, width = rows.stop - rows.start, columns.stop - columns.start
     scale = min(height / height_px, width / width_px)
     crop_h, crop_w = min(height, round(height_px * scale)), min(width, round(width_px * scale))
-    top, left = (height - crop_h) // 2, (width - crop_w) // 2
-    return pixels[top : top + crop_h, left : left + crop_w]
+    top, left = rows.start + (height - crop_h) // 2, columns.start + (width - crop_w) // 2
+    return slice(top, top + crop_h), slice(left, left + crop_w)
+
+
+def box_in_view(box: Corners, shape: tuple[int, ...], seen: tuple[slice, slice]) -> Box:
+    """The part of a box (pixels of a frame of that shape) that lies in view, as shares of the view.
+
+    Raises:
+        BadMedia: "bad_box": it leaves the frame or is under 8 px; "box_out_of_view": most of it is cut away.
+    """
+    try:
+        Box.of(box, *shape[:2])
+    except ValueError as error:
+        raise BadMedia("bad_box", str(error)) from error
+    rows, columns = seen
+    left, right = np.clip((box[0], box[2]), columns.start, columns.stop).tolist()
+    top, bottom = np.clip((box[1], box[3]), rows.start, rows.stop).tolist()
+    share = (right - left) * (bottom - top) / ((box[2] - box[0]) * (box[3] - box[1]))
+    if share < LEAST_IN_VIEW:
+        raise BadMedia("box_out_of_view", f"{LEAST_IN_VIEW:.0%} of its box must be in view, got {share:.0%}")
+    height, width = rows.stop - rows.start, columns.stop - columns.start
+    return Box(
+        (left - columns.start) / width,
+        (top - rows.start) / height,
+        (right - columns.start) / width,
+        (bottom - rows.start) / height,
+    )
 
 
 def _resized(pixels: np.ndarray, height_px: int, width_px: int) -> np.ndarray:

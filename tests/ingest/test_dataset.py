@@ -163,6 +163,24 @@ def test_clips_without_a_caption_are_described_or_skipped():
     assert skips.counts == {"no_caption": 1}
 
 
+def test_the_segmenter_sees_only_the_box_of_a_clip():
+    clip = SpriteClips(1, 0, 0, 5, 64, 96, 8).load(0)
+    seen = []
+
+    def cut(image, noun, *, prior_HW, usual_HWC):
+        seen.append((image.shape[:2], prior_HW.shape))
+        return Segmentation(np.full(image.shape[:2], 255, np.uint8), 1.0)
+
+    recipe = replace(RECIPE, height_px=64, width_px=96, max_windows=1)
+    (triplet,) = ingest_shard([clip._replace(box=(24, 16, 72, 48))], recipe, cut, score, Skips().add)
+    assert seen == [((32, 48), (32, 48))]
+    covered = triplet.identity[..., 3] > 0
+    np.testing.assert_array_equal(triplet.identity[covered, :3], triplet.subject[16:48, 24:72].reshape(-1, 3))
+    skips = Skips()
+    assert not list(ingest_shard([clip._replace(box=(24, 16, 97, 48))], recipe, cut, score, skips.add))
+    assert skips.counts == {"bad_box": 1}
+
+
 def test_sprite_world_with_grabcut(tmp_path):
     clips = SpriteClips(6, 3, 0.5, 5, 64, 64, 8)
     recipe = replace(RECIPE, height_px=64, width_px=64)

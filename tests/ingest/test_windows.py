@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sugar.box import WHOLE, Box
 from sugar.data.image_io import BadMedia
 from sugar.data.video_io import encode_mp4
-from sugar.ingest.windows import Rules, centre_crop, read_windows, window_starts
+from sugar.ingest.windows import Rules, box_in_view, in_view, read_windows, window_starts
 
 
 def ramp(num_frames: int, height: int = 32, width: int = 48) -> np.ndarray:
@@ -54,7 +55,7 @@ def test_stills_show_the_same_view_in_more_detail():
     (window,) = windows_of(clip, stills=(4, 1))
     assert set(window.stills) == {1, 4}
     assert window.stills[4].shape == (180, 180, 3)
-    assert np.abs(window.stills[4].astype(int) - centre_crop(picture, 32, 32)).mean() < 6
+    assert np.abs(window.stills[4].astype(int) - picture[in_view(picture.shape, WHOLE, 32, 32)]).mean() < 6
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,31 @@ def test_windows_lie_inside_the_clip_and_apart(clip, window, most):
 
 @given(st.integers(1, 200), st.integers(1, 200), st.integers(1, 40), st.integers(1, 40))
 def test_the_crop_is_the_largest_of_its_aspect(height, width, to_height, to_width):
-    crop_h, crop_w = centre_crop(np.zeros((height, width, 3), np.uint8), to_height, to_width).shape[:2]
+    seen = in_view((height, width, 3), WHOLE, to_height, to_width)
+    crop_h, crop_w = np.zeros((height, width))[seen].shape
     assert crop_h == height or crop_w == width
     assert abs(crop_h * to_width - crop_w * to_height) <= max(to_width, to_height)
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(0, 20), st.integers(0, 20))
+def test_a_view_is_never_empty(height, width, top, left):
+    view = Box(left / 41, top / 41, 1 - left / 41, 1 - top / 41)
+    assert np.zeros((height, width))[in_view((height, width), view, 9, 16)].size
+
+
+def test_a_box_is_told_as_a_part_of_the_view():
+    seen = in_view((100, 200, 3), WHOLE, 50, 50)
+    assert seen == (slice(0, 100), slice(50, 150))
+    assert box_in_view((60, 20, 100, 90), (100, 200, 3), seen) == pytest.approx((0.1, 0.2, 0.5, 0.9))
+    assert box_in_view((40, 0, 80, 100), (100, 200, 3), seen) == pytest.approx((0, 0, 0.3, 1))
+    for box, reason in (((0, 0, 60, 50), "box_out_of_view"), ((150, 0, 210, 50), "bad_box")):
+        with pytest.raises(BadMedia) as error:
+            box_in_view(box, (100, 200, 3), seen)
+        assert error.value.reason == reason
+
+
+def test_windows_know_their_box():
+    content = encode_mp4(ramp(8), 8)
+    assert [w.box for w in windows_of(content)] == [WHOLE]
+    (window,) = windows_of(content, box=(12, 8, 36, 24), height_px=32, width_px=32)
+    assert window.box == pytest.approx((4 / 32, 0.25, 28 / 32, 0.75))
