@@ -102,11 +102,15 @@ def load_network(
     return model.to(device).eval().requires_grad_(False)
 
 
-def load_tokenizer(source: str | Path, *, subfolder: str = "") -> Any:
+def load_tokenizer(source: str | Path, *, subfolder: str = "", pad_with_eos: bool = False) -> Any:
     """The tokenizer that lies beside a network (`AutoTokenizer`, so any tokenizer class of transformers).
 
+    Args:
+        pad_with_eos: where there is no padding token take the one that ends a sequence, as decoders without
+            one (GPT-2, Llama, Mistral) are batched; the attention mask hides it.
+
     Raises:
-        InputError: when there is none.
+        InputError: when there is none, or nothing to pad with.
     """
     from transformers import AutoTokenizer
 
@@ -117,6 +121,9 @@ def load_tokenizer(source: str | Path, *, subfolder: str = "") -> Any:
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{shown}: cannot load a tokenizer: {reason}") from error
+    if tokenizer.pad_token_id is None and pad_with_eos and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
-        raise InputError(f"{shown}: the tokenizer must have a padding token")
+        either = " or one that ends a sequence" if pad_with_eos else ""
+        raise InputError(f"{shown}: the tokenizer must have a padding token{either}")
     return tokenizer

@@ -18,7 +18,7 @@ from sugar.synthesis.animate import animate_procedural
 from sugar.synthesis.customize import Customized, customize_procedural
 from sugar.synthesis.expand import expand_scene
 from sugar.synthesis.generators import Adapter, Generator
-from sugar.synthesis.prompts import Prompt
+from sugar.synthesis.prompts import Phrases, Prompt
 from sugar.synthesis.writer import Writer
 
 CUSTOMIZE = ("procedural", "diffusers")
@@ -52,6 +52,9 @@ class Generators:
     dino: str = ""
 
 
+Write = Callable[[Sequence[Prompt], str, Phrases, set[str]], list[Prompt]]
+
+
 class Draft(NamedTuple):
     """A clip on its way: the scene that is to move, the prompt and the seed."""
 
@@ -65,14 +68,15 @@ class Backends(NamedTuple):
 
     customize: (cut-out, noun, prompt, seed) -> customised image; expand: (image, prompt, seed) -> the same at
     the size of the video; animate: drafts -> clips uint8 [T, H, W, 3], one each; together: how many
-    drafts are best animated in one call; write: (prompts, noun) -> the prompts, enriched.
+    drafts are best animated in one call; write: (prompts, noun, phrases of the grammar, sentences taken) ->
+    the prompts, enriched, see `PromptWriter`.
     """
 
     customize: Callable[[np.ndarray, str, Prompt, int], Customized]
     expand: Callable[[Customized, Prompt, int], Customized]
     animate: Callable[[Sequence[Draft]], list[np.ndarray]]
     together: int
-    write: Callable[[Sequence[Prompt], str], list[Prompt]]
+    write: Write
 
 
 def check_backends(customize: str, expand: str, animate: str, generators: Generators) -> None:
@@ -112,9 +116,9 @@ def load_backends(
     )
 
 
-def _write(writer: Writer | None) -> Callable[[Sequence[Prompt], str], list[Prompt]]:
+def _write(writer: Writer | None) -> Write:
     if writer is None:
-        return lambda prompts, noun: list(prompts)
+        return lambda prompts, noun, phrases, taken: list(prompts)
     from sugar.synthesis.writer import PromptWriter
 
     return PromptWriter(writer)
@@ -162,12 +166,6 @@ def _expand(
         return layers._replace(image=image)
 
     return expand
-
-
-def _place(prompt: Prompt) -> str:
-    """The prompt's background in words."""
-    known = BACKGROUNDS.get(prompt.background)
-    return known.phrases[0] if known else prompt.background
 
 
 def _animate(

@@ -1,9 +1,14 @@
 """The subjects, and the whole set of synthetic triplets: shards in a pool of processes, verdicts, report."""
 
+import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from sugar.data.atomic import write_json_atomic
 from sugar.data.code_digest import code_digest
@@ -15,6 +20,8 @@ from sugar.data.subjects import Subject, read_subjects, subjects_manifest, write
 from sugar.encoders.segmentation import Segmenter
 from sugar.synthesis.shard import SynthesisRecipe, synthesize_shard
 from sugar.triplet import Triplet
+
+logger = logging.getLogger(__name__)
 
 CODE = (
     "sugar.box",
@@ -38,6 +45,8 @@ SUBJECTS_CODE = (
 """What drawn subjects depend on besides their number, seed and size."""
 SUBJECTS_PER_SHARD = 256
 """Bounds the memory in which photos wait to be written."""
+MAX_REFUSED = 0.5
+"""Share of refused sentences beyond which a language model is hardly one, and that is said aloud."""
 
 
 def source_dataset(
@@ -155,6 +164,31 @@ def synthesize_dataset(
         label="synthesize",
     )
     figures = publish_dataset(folder, run, judge, report=report, limits=limits)
+    if recipe.generators.writer is not None:
+        figures |= writer_figures(run.table, recipe.generators.writer.model)
     if verdict_key is not None:
         remember(folder, report, whole, figures)
     return figures
+
+
+def writer_figures(table: pa.Table, model: str) -> dict[str, float]:
+    """How many prompts of a manifest the language model wrote, and how many of its answers were refused, by
+    reason; warns with an example where these are more than MAX_REFUSED of all.
+    """
+    about = table["provenance"]
+    pattern = pc.ExtractRegexOptions(r'"prompt_refused": "(?P<reason>\w+)"')
+    found = pc.call_function("extract_regex", [about], pattern)
+    reasons = pc.call_function("struct_field", [found.drop_null()], pc.StructFieldOptions([0]))
+    counts = {entry["values"]: entry["counts"] for entry in reasons.value_counts().to_pylist()}
+    refused = sum(counts.values())
+    if refused > MAX_REFUSED * table.num_rows:
+        example = json.loads(about.filter(pc.call_function("is_valid", [found]))[0].as_py())
+        logger.warning(
+            "synthesize.prompts.writer: %d of %d sentences of %s were refused, e.g. for its %s: %r",
+            refused, table.num_rows, model, example["prompt_refused"], example["answer"],
+        )  # fmt: skip
+    return {
+        "prompts_by_language_model": float(table.num_rows - refused),
+        "prompts_refused": float(refused),
+        **{f"prompts_refused_{reason}": float(count) for reason, count in sorted(counts.items())},
+    }

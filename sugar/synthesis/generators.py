@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,39 +96,58 @@ class Adapter:
     scale: float = 0.7
 
 
-def load_generator(name: str, generator: Generator, known: Collection[str]) -> Any:
+def load_generator(
+    name: str,
+    generator: Generator,
+    known: Collection[str],
+    complete: Callable[[Any], object] = lambda pipeline: None,
+) -> Any:
     """The pipeline, ready to be called.
 
     Args:
         name: of the configuration key, for errors.
         known: names of the classes that the caller can call.
+        complete: adds what the pipeline lacks (an adapter) before it is placed: an offload sees only the
+            networks that are there.
 
     Raises:
         InputError: no such folder, not a pipeline of a known class, weights that are missing or not
-            safetensors, or an offload without a GPU.
+            safetensors, an offload without a GPU, or as `complete`.
     """
     from diffusers import DiffusionPipeline
 
-    from sugar.encoders.loading import check_source, resolve_device
+    from sugar.encoders.loading import check_source
 
-    source, machine = check_source(generator.model), generator.machine
-    device = resolve_device(machine.device)
-    if machine.offload != "none" and device.type == "cpu":
-        raise InputError(f"generators.offload {machine.offload!r} needs a GPU, but the device is the CPU")
+    source, device = check_source(generator.model), device_of(generator.machine)
     if (kind := _class_name(name, source)) not in known:
         raise InputError(f"{name}: {source} must be one of {', '.join(sorted(known))}, got {kind}")
     if kind.startswith("Qwen") and importlib.util.find_spec("torchvision") is None:
         raise InputError(f"{name}: {kind} needs torchvision for its processor: pip install 'sugar[raft]'")
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            source, torch_dtype=_dtype(machine.dtype), use_safetensors=True
+            source, torch_dtype=_dtype(generator.machine.dtype), use_safetensors=True
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(f"{name}: {source}: cannot load {kind}: {reason}") from error
     pipeline.set_progress_bar_config(disable=True)
-    place(pipeline, machine, device)
+    complete(pipeline)
+    place(pipeline, generator.machine, device)
     return pipeline
+
+
+def device_of(machine: Machine) -> torch.device:
+    """The device that generators run on.
+
+    Raises:
+        InputError: there is no such device, or an offload without a GPU.
+    """
+    from sugar.encoders.loading import resolve_device
+
+    device = resolve_device(machine.device)
+    if machine.offload != "none" and device.type == "cpu":
+        raise InputError(f"generators.offload {machine.offload!r} needs a GPU, but the device is the CPU")
+    return device
 
 
 def place(pipeline: Any, machine: Machine, device: torch.device) -> None:
@@ -141,6 +161,30 @@ def place(pipeline: Any, machine: Machine, device: torch.device) -> None:
     }
     offload[machine.offload](device=device)
     pipeline.vae.enable_tiling()
+
+
+def place_network(network: Any, machine: Machine, device: torch.device) -> None:
+    """Move a network that is no pipeline's to its device, or set up its offload; see `on_device`."""
+    if machine.offload == "none":
+        network.to(device)
+    elif machine.offload == "sequential":
+        from accelerate import cpu_offload
+
+        cpu_offload(network, device)
+
+
+@contextmanager
+def on_device(network: Any, machine: Machine, device: torch.device) -> Iterator[None]:
+    """Within it a network that `place_network` placed can be called; with offload "model" it leaves the
+    device again, so that the pipelines have it to themselves."""
+    if machine.offload != "model":
+        yield
+        return
+    network.to(device)
+    try:
+        yield
+    finally:
+        network.to("cpu")
 
 
 def noise_sources(seeds: Sequence[int]) -> list[torch.Generator]:

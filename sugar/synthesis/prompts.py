@@ -13,6 +13,8 @@ from sugar.sprites import BACKGROUNDS, MOTIONS, STYLES
 from sugar.sprites.captions import NOUN_PHRASES, TEMPLATES
 
 Option = TypeVar("Option")
+Phrases = Mapping[str, Mapping[str, Sequence[str]]]
+"""Attribute (a field of Prompt) -> tag -> the phrases that say it."""
 
 STILL = "still"
 AS_IS = "as is"
@@ -41,7 +43,8 @@ class Prompt(NamedTuple):
     """A sentence and its tags; a tag is "" where the prompt says nothing of it.
 
     style, background, motion, camera: keys of Sprite World's tables, or of the wide grammar's. texture,
-    colour: of the wide grammar. writer: who wrote the sentence, "grammar" or "language model".
+    colour: of the wide grammar. writer: who wrote the sentence, "grammar" or "language model". refused,
+    answer: why the sentence of a language model was not taken, and what it was.
     """
 
     text: str
@@ -52,6 +55,8 @@ class Prompt(NamedTuple):
     texture: str = ""
     colour: str = ""
     writer: str = "grammar"
+    refused: str = ""
+    answer: str = ""
 
 
 def check_request(category: str, known: Collection[str], real_motion_share: float) -> None:
@@ -110,6 +115,15 @@ def sentence(noun: str, style: str, background: str, motion: str, choices: Seque
         verb=pick(MOTIONS[motion].verbs, choices[3]),
         place=pick(BACKGROUNDS[background].phrases, choices[4]),
     )
+
+
+def phrases(category: str) -> Phrases:
+    """What the grammar says of a category's attributes, for each tag."""
+    return {
+        "style": {name: style.prefixes + style.suffixes for name, style in STYLES.items() if name != AS_IS},
+        "background": {name: place.phrases for name, place in BACKGROUNDS.items()},
+        "motion": {m: MOTIONS[m].verbs + MOTIONS[m].participles for m in MOTIONS_OF_CATEGORY[category]},
+    }
 
 
 def with_article(phrase: str) -> str:

@@ -19,11 +19,22 @@ from sugar.encoders.segmentation import NoSubject, Segmenter
 from sugar.sprites import BACKGROUNDS, draw_background, render_clip
 from sugar.synthesis.backends import Backends, Draft, Generators, check_backends, load_backends
 from sugar.synthesis.generators import Generator
-from sugar.synthesis.prompts import REAL_MOTION_SHARE, STILL, Prompt, make_prompt
-from sugar.synthesis.wide_prompts import make_wide_prompt
+from sugar.synthesis.prompts import REAL_MOTION_SHARE, STILL, Phrases, Prompt, make_prompt, phrases
+from sugar.synthesis.wide_prompts import make_wide_prompt, wide_phrases
 from sugar.triplet import Triplet
 
-GRAMMARS: Mapping[str, Callable[..., Prompt]] = {"sprites": make_prompt, "wide": make_wide_prompt}
+
+class Grammar(NamedTuple):
+    """How a grammar makes a prompt, and what it says of a category's attributes."""
+
+    make: Callable[..., Prompt]
+    phrases: Callable[[str], Phrases]
+
+
+GRAMMARS: Mapping[str, Grammar] = {
+    "sprites": Grammar(make_prompt, phrases),
+    "wide": Grammar(make_wide_prompt, wide_phrases),
+}
 """Sprite World's words, which the procedural backend can draw; the wide grammar, for generators."""
 MAX_REDRAWS = 20
 """Of a prompt that a subject has already."""
@@ -119,10 +130,12 @@ def synthesize_shard(
 ) -> Iterator[Triplet]:
     """Scored triplets of the subjects, in order; what gives none is told to `on_skip` with its reason."""
 
+    taken: set[str] = set()
+
     def planned() -> Iterator[Planned]:
         for subject in subjects:
             try:
-                yield from plan_subject(subject, recipe, backends, cut)
+                yield from plan_subject(subject, recipe, backends, cut, taken)
             except (BadMedia, NoSubject) as bad:
                 on_skip(subject.key, bad.reason, str(bad))
             except InputError:
@@ -139,9 +152,12 @@ def synthesize_shard(
 
 
 def plan_subject(
-    subject: Subject, recipe: SynthesisRecipe, backends: Backends, cut: Segmenter
+    subject: Subject, recipe: SynthesisRecipe, backends: Backends, cut: Segmenter, taken: set[str]
 ) -> Iterator[Planned]:
     """The scenes of one subject, a prompt each: customise and expand (SUGAR section 3.1).
+
+    Args:
+        taken: what a language model has written for the shard's subjects so far; grows.
 
     Raises:
         BadMedia, NoSubject: the subject cannot be cut out.
@@ -149,7 +165,9 @@ def plan_subject(
     portrait = portrait_of(subject, recipe.seed, cut)
     keys = [f"{subject.key}-p{number:02d}" for number in range(recipe.prompts_per_subject)]
     seeds = [key_seed(recipe.seed, key, "synthesis") for key in keys]
-    prompts = backends.write(different_prompts(subject, recipe, seeds), subject.noun)
+    prompts = different_prompts(subject, recipe, seeds)
+    said = GRAMMARS[recipe.grammar].phrases(subject.category)
+    prompts = backends.write(prompts, subject.noun, said, taken)
     for key, seed, prompt in zip(keys, seeds, prompts, strict=True):
         scene = backends.customize(portrait.identity, subject.noun, prompt, seed)
         yield Planned(key, subject, portrait, Draft(backends.expand(scene, prompt, seed), prompt, seed))
@@ -162,11 +180,12 @@ def different_prompts(subject: Subject, recipe: SynthesisRecipe, seeds: Sequence
         ValueError: the grammar has too few sentences for so many, or as `make_prompt`.
     """
     share = REAL_MOTION_SHARE if recipe.moves_subjects else 0.0
+    make = GRAMMARS[recipe.grammar].make
     prompts: dict[str, Prompt] = {}
     for seed in seeds:
         for attempt in range(MAX_REDRAWS):
             drawn = seed if attempt == 0 else key_seed(seed, f"{attempt}", "redraw")
-            prompt = GRAMMARS[recipe.grammar](subject.noun, subject.category, drawn, real_motion_share=share)
+            prompt = make(subject.noun, subject.category, drawn, real_motion_share=share)
             if prompt.text not in prompts:
                 break
         else:
@@ -216,6 +235,7 @@ def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Tri
             "animate": _origin(recipe.animate, recipe.generators.animate),
             "camera": prompt.camera,
             "prompt": prompt.writer,
+            **({"prompt_refused": prompt.refused, "answer": prompt.answer} if prompt.refused else {}),
             **{name: tag for name in ("texture", "colour") if (tag := getattr(prompt, name))},
             "segmentation": _how_cut(portrait, recipe.segmentation),
         },

@@ -12,6 +12,7 @@ from sugar.synthesis.prompts import (
     CAMERAS_WHEN_STILL,
     REAL_MOTION_SHARE,
     STILL,
+    Phrases,
     Prompt,
     check_request,
     pick,
@@ -159,6 +160,17 @@ def make_wide_prompt(
     )
     camera = "none" if moves else pick(CAMERAS_WHEN_STILL, u[11])
     return Prompt(text, style, place, motion, camera, texture, colour)
+
+
+def wide_phrases(category: str) -> Phrases:
+    """What the wide grammar says of a category's attributes, for each tag."""
+    return {
+        "style": STYLES,
+        "texture": TEXTURES,
+        "colour": dict.fromkeys(COLOURS, ()),
+        "background": dict.fromkeys(PLACES, ()),
+        "motion": MOTIONS[category],
+    }
 
 
 def _subject(noun: str, style: str, texture: str, colour: str, choices: Sequence[float]) -> str:

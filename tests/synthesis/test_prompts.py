@@ -18,7 +18,6 @@ from sugar.synthesis.prompts import MOTIONS_OF_CATEGORY, make_prompt, sentence
 from sugar.synthesis.shard import SynthesisRecipe, different_prompts
 from sugar.synthesis.wide_prompts import MOTIONS, TEXTURES, make_wide_prompt
 from sugar.synthesis.wide_prompts import STYLES as WIDE_STYLES
-from sugar.synthesis.writer import PromptWriter, Writer, fit_sentence
 
 SEEDS = range(400)
 
@@ -135,41 +134,3 @@ def test_a_subject_never_gets_a_sentence_twice():
     assert prompts[0] == make_prompt("cat", "animal", 5)
     with pytest.raises(InputError, match="grammar must be sprites"):
         replace(recipe, grammar="wide")
-
-
-@pytest.mark.parametrize(
-    "answer, sentence",
-    [
-        ('"A golden cat rests on the moon."\nThat is it.', "A golden cat rests on the moon."),
-        ("A golden dog rests on the moon.", None),
-        ("cat", None),
-        ("", None),
-        ("A cat " + "very " * 50 + "large", None),
-        ("A cat \ufffd\ufffd sits here", None),
-    ],
-)
-def test_what_a_language_model_may_write(answer, sentence):
-    assert fit_sentence(answer, "cat", 20) == sentence
-
-
-def test_a_language_model_rewrites_or_the_grammar_stays(tmp_path):
-    import torch
-    from tiny_generators import byte_tokenizer
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    tokenizer = byte_tokenizer()
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path)
-    tokenizer.save_pretrained(tmp_path)
-    write = PromptWriter(Writer(str(tmp_path), max_words=4))
-    prompts = [make_prompt("cat", "animal", seed) for seed in range(2)]
-    assert write(prompts, "cat") == prompts, "random weights write no sentence"
-    questions = [write._question(prompt, "cat") for prompt in prompts]
-    assert all(prompt.text in question for prompt, question in zip(prompts, questions, strict=True))
-    assert write.answers(questions)[1] == write.answers(questions[1:])[0]
-    write.answers = lambda questions: ["A cat sleeps.", "The cat sleeps soundly."]  # type: ignore[method-assign]
-    written = write(prompts, "cat")
-    assert written[0] == prompts[0]
-    assert (written[1].text, written[1].writer) == ("The cat sleeps soundly.", "language model")
-    assert written[1].style == prompts[1].style
