@@ -142,7 +142,7 @@ def _customize(
         ClipDinoRank(generators.clip, generators.dino, device) if generators.num_candidates > 1 else None,
         generators.adapter,
     )
-    return lambda identity, noun, prompt, seed: Customized(draw(identity, noun, prompt.text, seed))
+    return lambda identity, noun, prompt, seed: draw(identity, noun, prompt.text, seed)
 
 
 def _expand(

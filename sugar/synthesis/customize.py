@@ -22,13 +22,16 @@ class Customized(NamedTuple):
     """A customised image uint8 [H, W, 3], and the layers it is made of where the backend knows them.
 
     subject: restyled cut-out, uint8 [S, S, 4]; background: uint8 [H, W, 3]; subject_scale: size of the
-    subject as a share of the frame's shorter side.
+    subject as a share of the frame's shorter side; num_candidates, score: how many pictures a generator drew
+    for it and what the best of several scored.
     """
 
     image: np.ndarray
     subject: np.ndarray | None = None
     background: np.ndarray | None = None
     subject_scale: float = SUBJECT_SCALES[0]
+    num_candidates: int = 0
+    score: float | None = None
 
 
 def customize_procedural(

@@ -15,6 +15,7 @@ import numpy as np
 from sugar.config import InputError
 from sugar.data.key_seed import key_seed
 from sugar.encoders.image import identity_canvas
+from sugar.synthesis.customize import Customized
 from sugar.synthesis.generators import Adapter, Generator, as_pil, as_uint8, load_generator, noise_sources
 
 INSTRUCTION = "Show this same {noun}, with all of its details, in a new picture: {text}."
@@ -77,8 +78,8 @@ class DiffusersCustomizer:
         self.num_candidates, self.rank = num_candidates, rank
         self.batch_size = 1 if self.kind in ONE_A_CALL else generator.batch_size
 
-    def __call__(self, identity_rgba: np.ndarray, noun: str, text: str, seed: int) -> np.ndarray:
-        """The best candidate, uint8 [side_px, side_px, 3].
+    def __call__(self, identity_rgba: np.ndarray, noun: str, text: str, seed: int) -> Customized:
+        """The best candidate, uint8 [side_px, side_px, 3], and its score.
 
         Args:
             identity_rgba: cut-out uint8 [h, w, 4]; the pipeline sees it large, on plain grey.
@@ -86,8 +87,10 @@ class DiffusersCustomizer:
         """
         candidates = self.candidates(identity_rgba, noun, text, seed)
         if self.rank is None:
-            return candidates[0]
-        return candidates[int(np.argmax(self.rank(candidates, identity_rgba, text)))]
+            return Customized(candidates[0], num_candidates=len(candidates))
+        scores = self.rank(candidates, identity_rgba, text)
+        best = int(np.argmax(scores))
+        return Customized(candidates[best], num_candidates=len(candidates), score=float(scores[best]))
 
     def candidates(self, identity_rgba: np.ndarray, noun: str, text: str, seed: int) -> np.ndarray:
         """All candidates, uint8 [num_candidates, side_px, side_px, 3]."""
@@ -132,15 +135,18 @@ def load_customizer(
     Raises:
         InputError: as `load_generator`, or an adapter that is missing, not wanted, or cannot be loaded.
     """
-    pipeline = load_generator("generators.customize", generator, WORDS)
-    kind = type(pipeline).__name__
-    if (kind == "StableDiffusionXLPipeline") != (adapter is not None):
-        raise InputError(
-            "generators.customize.adapter must be given for StableDiffusionXLPipeline and nothing else, "
-            f"got a {kind} and {'an' if adapter else 'no'} adapter"
-        )
-    if adapter is not None:
-        _load_adapter(pipeline, adapter)
+
+    def adapt(pipeline: Any) -> None:
+        kind = type(pipeline).__name__
+        if (kind == "StableDiffusionXLPipeline") != (adapter is not None):
+            raise InputError(
+                "generators.customize.adapter must be given for StableDiffusionXLPipeline and nothing else, "
+                f"got a {kind} and {'an' if adapter else 'no'} adapter"
+            )
+        if adapter is not None:
+            _load_adapter(pipeline, adapter)
+
+    pipeline = load_generator("generators.customize", generator, WORDS, adapt)
     return DiffusersCustomizer(pipeline, generator, side_px, num_candidates, rank)
 
 

@@ -18,6 +18,7 @@ from sugar.data.subjects import Subject
 from sugar.encoders.segmentation import NoSubject, Segmenter
 from sugar.sprites import BACKGROUNDS, draw_background, render_clip
 from sugar.synthesis.backends import Backends, Draft, Generators, check_backends, load_backends
+from sugar.synthesis.customize import Customized
 from sugar.synthesis.generators import Generator
 from sugar.synthesis.prompts import REAL_MOTION_SHARE, STILL, Phrases, Prompt, make_prompt, phrases
 from sugar.synthesis.wide_prompts import make_wide_prompt, wide_phrases
@@ -212,7 +213,7 @@ def _animated(
 
 
 def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Triplet:
-    key, subject, portrait, (_, prompt, seed) = planned
+    key, subject, portrait, (scene, prompt, seed) = planned
     return Triplet(
         key=key,
         subject=portrait.photo,
@@ -231,6 +232,7 @@ def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Tri
         provenance={
             "subject": subject.key,
             "customize": _origin(recipe.customize, recipe.generators.customize),
+            **_chosen(scene),
             "expand": _origin(recipe.expand, recipe.generators.expand),
             "animate": _origin(recipe.animate, recipe.generators.animate),
             "camera": prompt.camera,
@@ -240,6 +242,12 @@ def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Tri
             "segmentation": _how_cut(portrait, recipe.segmentation),
         },
     )
+
+
+def _chosen(scene: Customized) -> dict[str, str]:
+    """Among how many pictures a generator's was chosen, and by what score."""
+    drawn = {"candidates": str(scene.num_candidates)} if scene.num_candidates else {}
+    return drawn if scene.score is None else drawn | {"candidate_score": f"{scene.score:.4f}"}
 
 
 def _how_cut(portrait: Portrait, segmenter: str) -> str:

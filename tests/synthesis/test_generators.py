@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny_generators as tiny
+import torch
 
 from sugar.config import InputError
 from sugar.synthesis.animate_diffusers import DiffusersAnimator, Shot, frame_indices, shot_text
@@ -76,8 +77,10 @@ def last(candidates: np.ndarray, identity: np.ndarray, text: str) -> np.ndarray:
 def test_kontext_draws_candidates_and_the_best_is_kept(folders):
     customizer = load_customizer(settings(tiny.make_kontext(folders / "kontext")), 32, 3, last)
     drawn = candidates_of(customizer)
-    np.testing.assert_array_equal(customizer(IDENTITY, "cat", "a cat in snow", 3), drawn[2])
-    assert difference(customizer(IDENTITY, "cat", "a cat in snow", 4), drawn[2]) > 1
+    best = customizer(IDENTITY, "cat", "a cat in snow", 3)
+    np.testing.assert_array_equal(best.image, drawn[2])
+    assert (best.num_candidates, best.score) == (3, 2.0)
+    assert difference(customizer(IDENTITY, "cat", "a cat in snow", 4).image, drawn[2]) > 1
 
 
 @pytest.mark.parametrize("plus", [False, True])
@@ -139,6 +142,61 @@ def test_what_is_wrong_is_said_before_anything_is_loaded(folders, tmp_path):
         Machine(dtype="int8")
 
 
+@pytest.fixture
+def borrowed_gpu(monkeypatch):
+    """A CPU that says it is a GPU, to see on the CPU what an offload hooks."""
+    monkeypatch.setattr("sugar.synthesis.generators.device_of", lambda machine: torch.device("cpu"))
+
+
+def hooked(pipeline) -> dict[str, bool]:
+    """Whether each network of a pipeline is moved by a hook, or each of its layers that has weights."""
+    networks = {name: n for name, n in pipeline.components.items() if isinstance(n, torch.nn.Module)}
+    return {name: hasattr(n, "_hf_hook") or all(map(has_hook, layers(n))) for name, n in networks.items()}
+
+
+def layers(network: torch.nn.Module) -> list[torch.nn.Module]:
+    return [layer for layer in network.modules() if list(layer.parameters(recurse=False))]
+
+
+def has_hook(layer: torch.nn.Module) -> bool:
+    return hasattr(layer, "_hf_hook")
+
+
+PIPELINES = {
+    "FluxKontextPipeline": tiny.make_kontext,
+    "StableDiffusionXLInpaintPipeline": tiny.make_inpainting,
+    "CogVideoXImageToVideoPipeline": tiny.make_cogvideox,
+    "WanImageToVideoPipeline": tiny.make_wan,
+    "LTXImageToVideoPipeline": tiny.make_ltx,
+}
+
+
+@pytest.mark.parametrize("kind", PIPELINES)
+def test_an_offload_takes_every_network(kind, folders, borrowed_gpu):
+    folder = PIPELINES[kind](folders / f"offload-{kind}")
+    assert not any(hooked(load_generator("g", settings(folder), [kind])).values())
+    for offload in ("model", "sequential"):
+        pipeline = load_generator("g", settings(folder, machine=Machine("cuda", offload=offload)), [kind])
+        assert all(hooked(pipeline).values()), hooked(pipeline)
+        assert pipeline.vae.use_tiling
+
+
+@pytest.mark.parametrize("offload", ["model", "sequential"])
+def test_an_offload_takes_the_adapter_too(offload, folders, borrowed_gpu):
+    sdxl, folder = tiny.make_adapted(folders / f"adapted-{offload}")
+    adapter = Adapter(str(folder), "sdxl_models", "ip.safetensors", "models/image_encoder")
+    plain = load_customizer(settings(sdxl), 32, adapter=adapter)
+    offloaded = load_customizer(settings(sdxl, machine=Machine("cuda", offload=offload)), 32, adapter=adapter)
+    found = hooked(offloaded.pipeline)
+    assert set(found) == {"vae", "unet", "text_encoder", "text_encoder_2", "image_encoder"}
+    assert all(found.values()), found
+    assert all(map(has_hook, layers(offloaded.pipeline.unet.encoder_hid_proj))) == (offload == "sequential")
+    if offload == "sequential":
+        return  # accelerate cannot move layers between a CPU and itself
+    pictures = [customizer(IDENTITY, "cat", "a cat", 1).image for customizer in (plain, offloaded)]
+    assert difference(*pictures) <= 1
+
+
 def test_lost_weights_are_an_error(folders):
     folder = tiny.make_wan(folders / "broken")
     (folder / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
@@ -184,4 +242,7 @@ def test_a_shard_made_by_generators_alone(folders, tiny_networks):
     assert [triplet.key for triplet in triplets] == ["a-p00", "a-p01", "b-p00", "b-p01"]
     assert not skips.counts
     assert all(triplet.video.shape == (5, 32, 48, 3) for triplet in triplets)
-    assert triplets[0].provenance["animate"] == f"diffusers: {folders / 'c'}"
+    about = triplets[0].provenance
+    assert about["animate"] == f"diffusers: {folders / 'c'}"
+    assert about["candidates"] == "2"
+    assert -2 <= float(about["candidate_score"]) <= 2
