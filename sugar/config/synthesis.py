@@ -94,4 +94,9 @@ class Synthesize(Section):
                 raise ValueError(f"generators.{key}.model must be a folder or hub id when {key} is diffusers")
         if self.prompts.grammar == "wide" and self.customize == "procedural":
             raise ValueError("prompts.grammar must be sprites when customize is procedural, got 'wide'")
+        if self.expand == "diffusers" and self.customize == "procedural":
+            raise ValueError(
+                "expand must be opencv when customize is procedural, got 'diffusers': "
+                "what is drawn has the video's size and no border to fill"
+            )
         return self

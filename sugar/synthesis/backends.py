@@ -6,6 +6,7 @@ of their arguments and a seed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,6 +21,8 @@ from sugar.synthesis.expand import expand_scene
 from sugar.synthesis.generators import Adapter, Generator
 from sugar.synthesis.prompts import Phrases, Prompt
 from sugar.synthesis.writer import Writer
+
+logger = logging.getLogger(__name__)
 
 CUSTOMIZE = ("procedural", "diffusers")
 EXPAND = ("opencv", "diffusers")
@@ -80,13 +83,16 @@ class Backends(NamedTuple):
 
 
 def check_backends(customize: str, expand: str, animate: str, generators: Generators) -> None:
-    """Raise InputError for an unknown backend, or one of diffusers whose pipeline is not named."""
+    """Raise InputError for an unknown backend, one of diffusers whose pipeline is not named, or a fill of
+    procedural pictures, which have the size of the video and no border."""
     chosen = {"customize": (customize, CUSTOMIZE), "expand": (expand, EXPAND), "animate": (animate, ANIMATE)}
     for key, (kind, known) in chosen.items():
         if kind not in known:
             raise InputError(f"synthesize.{key} must be one of {', '.join(known)}, got {kind!r}")
         if kind == "diffusers" and getattr(generators, key) is None:
             raise InputError(f"synthesize.generators.{key}.model must be named when {key} is diffusers")
+    if expand == "diffusers" and customize == "procedural":
+        raise InputError("synthesize.expand must be opencv when customize is procedural, got 'diffusers'")
 
 
 def load_backends(
@@ -148,7 +154,9 @@ def _customize(
 def _expand(
     kind: str, generators: Generators, height_px: int, width_px: int
 ) -> Callable[[Customized, Prompt, int], Customized]:
-    if kind == "opencv":
+    if kind == "diffusers" and height_px == width_px:
+        logger.info("synthesize.expand: pictures and videos are square, so its pipeline is not loaded")
+    if kind == "opencv" or height_px == width_px:
         return lambda scene, prompt, seed: expand_scene(scene, height_px, width_px)
     from sugar.synthesis.expand_diffusers import DiffusersExpander
 

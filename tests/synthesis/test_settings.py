@@ -1,5 +1,6 @@
 """From params.yaml to photos and backends: what is asked for is used, what is not makes no difference."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,12 @@ from sugar.config import InputError, Params, load_params
 from sugar.data.image_io import encode_png
 from sugar.data.shard_pool import Skips
 from sugar.stages.synthesis import subjects_of, synthesis_recipe
+from sugar.synthesis.backends import Generators, load_backends
+from sugar.synthesis.customize import Customized
+from sugar.synthesis.generators import Generator
+from sugar.synthesis.prompts import make_prompt
+
+GENERATOR = Generator("/no/such/folder", 2, 1.0)
 
 
 @pytest.fixture
@@ -59,6 +66,29 @@ def test_other_weights_other_adapter_or_other_writer_are_another_recipe(params, 
     assert adapted.generators.adapter.model == str(tmp_path)
     with pytest.raises(InputError, match=r"generators\.customize\.model must be an existing folder"):
         synthesis_recipe(params(*overrides[:2], "synthesize.generators.customize.model=/no/such"))
+
+
+def test_a_fill_of_pictures_without_a_border_is_refused(params, tmp_path):
+    fill = ["synthesize.expand=diffusers", f"synthesize.generators.expand.model={tmp_path}"]
+    with pytest.raises(InputError, match="expand must be opencv when customize is procedural"):
+        params(*fill)
+    with pytest.raises(InputError, match="expand must be opencv when customize is procedural"):
+        replace(synthesis_recipe(params()), expand="diffusers", generators=Generators(expand=GENERATOR))
+
+
+def test_the_fill_of_square_pictures_in_a_square_video_is_not_loaded(monkeypatch):
+    monkeypatch.setattr(
+        "sugar.synthesis.customize_diffusers.load_customizer",
+        lambda *_: lambda identity, noun, text, seed: Customized(np.zeros((24, 24, 3), np.uint8)),
+    )
+    pipelines = Generators(customize=GENERATOR, expand=GENERATOR)
+    shape = {"num_frames": 5, "fps": 8.0, "height_px": 32}
+    backends = load_backends("diffusers", "diffusers", "procedural", pipelines, width_px=32, **shape)
+    prompt = make_prompt("cat", "animal", 0)
+    scene = backends.customize(np.zeros((8, 8, 4), np.uint8), "cat", prompt, 0)
+    assert backends.expand(scene, prompt, 0).image.shape == (32, 32, 3)
+    with pytest.raises(InputError, match="no such folder"):
+        load_backends("diffusers", "diffusers", "procedural", pipelines, width_px=48, **shape)
 
 
 def test_a_table_of_photos_is_balanced_and_cut_to_size(params, tmp_path):
