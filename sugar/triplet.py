@@ -63,7 +63,7 @@ class Triplet:
         prompt: the sentence the video follows.
         noun: class word of the subject, "dog"; category: "animal", "active object", "static object".
         source: "real" or "synthetic".
-        style, background, motion: tags, empty where unknown.
+        style, background, motion, texture, colour: tags, empty where unknown.
         seed: what the sample was drawn with; source_digest: SHA-256 of the photo or clip it was made from.
         scores: name -> finite number, always stored, whatever the thresholds say.
         accepted, reasons: the verdict of the thresholds and why not. It lives in the manifest, not in the
@@ -92,6 +92,8 @@ class Triplet:
     accepted: bool = True
     reasons: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
+    texture: str = ""
+    colour: str = ""
 
     def __post_init__(self) -> None:
         check_key(self.key)

@@ -188,6 +188,8 @@ class Validate(Section):
     max_style_share: Share
     max_background_share: Share
     max_motion_share: Share
+    max_texture_share: Share
+    max_colour_share: Share
     baseline: Text | None
     max_drift: Share
 

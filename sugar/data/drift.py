@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from sugar.config import InputError
-from sugar.data.manifest import MANIFEST, SCORE_PREFIX, accepted_rows, read_manifest, score_names
+from sugar.data.manifest import MANIFEST, SCORE_PREFIX, accepted_rows, extra_tags, read_manifest, score_names
 
 TAGS = ("noun", "category", "style", "background", "motion")
 
@@ -17,12 +17,12 @@ TAGS = ("noun", "category", "style", "background", "motion")
 def drift(now: pa.Table, before: pa.Table) -> dict[str, float]:
     """Distance of two manifests, each number in [0, 1], 0 for alike.
 
-    acceptance: difference of the shares of accepted rows. Each tag of the accepted rows: total variation
+    acceptance: difference of the shares of accepted rows. Each tag of the accepted rows that both have: total variation
     distance of its shares, half the sum of their differences. Each score that both have: Kolmogorov-Smirnov
     statistic, the largest difference of the cumulative distributions over all rows.
     """
     found = {"acceptance": abs(_acceptance(now) - _acceptance(before))}
-    for tag in TAGS:
+    for tag in (*TAGS, *(name for name in extra_tags(now) if name in before.column_names)):
         found[tag] = _total_variation(*(accepted_rows(table)[tag] for table in (now, before)))
     for name in sorted(set(score_names(now)) & set(score_names(before))):
         columns = (table[f"{SCORE_PREFIX}{name}"].drop_null().to_numpy() for table in (now, before))

@@ -1,8 +1,9 @@
 """The gate: Great Expectations over a manifest, with Data Docs, before anything is trained on the dataset.
 
 Row filtering is done elsewhere, on whole columns; here a dataset is accepted or refused as a whole. Tables
-that are looked at: all rows, the accepted rows, the shares of each noun, style, background and motion among
-the accepted, and, where there is an earlier version, the drift from it.
+that are looked at: all rows, the accepted rows, the shares of each noun, style, background and motion (of
+texture and colour too, where prompts have them) among the accepted, and, where there is an earlier version,
+the drift from it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ import pyarrow.compute as pc
 from sugar.data.drift import drift
 from sugar.data.manifest import (
     COLUMNS,
+    EXTRA_TAGS,
     ORIGIN,
     SCORE_PREFIX,
     accepted_rows,
+    extra_tags,
     manifest_columns,
     read_manifest,
     release_memory,
@@ -48,7 +51,7 @@ SCORE_RANGES: Mapping[str, tuple[float | None, float | None]] = {
 
 _EXAMPLES = 5
 _SIZES = ("num_frames", "height_px", "width_px")
-_FEW_VALUES = ("shard", "source", "noun", "category", "style", "background", "motion", *ORIGIN)
+_FEW_VALUES = ("shard", "source", "noun", "category", "style", "background", "motion", *EXTRA_TAGS, *ORIGIN)
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class GateBounds:
         source: the only source its rows may have: "real" or "synthetic".
         min_rows: accepted rows, at least.
         min_acceptance: accepted rows / all rows, at least; in [0, 1].
-        max_noun_share, max_style_share, max_background_share, max_motion_share: accepted rows with any one
-            noun, style, ... / accepted rows, at most.
+        max_noun_share, max_style_share, max_background_share, max_motion_share, max_texture_share,
+            max_colour_share: accepted rows with any one noun, style, ... / accepted rows, at most.
         max_drift: of every number of `drift.drift` against an earlier version, at most.
     """
 
@@ -71,6 +74,8 @@ class GateBounds:
     max_style_share: float = 1.0
     max_background_share: float = 1.0
     max_motion_share: float = 1.0
+    max_texture_share: float = 1.0
+    max_colour_share: float = 1.0
     max_drift: float = 1.0
 
     def share_of(self, tag: str) -> float:
@@ -78,8 +83,9 @@ class GateBounds:
         return getattr(self, f"max_{tag}_share")
 
 
-BALANCED = ("noun", "style", "background", "motion")
-"""Tags whose shares among the accepted rows are bounded."""
+def balanced_tags(table: pa.Table) -> list[str]:
+    """Tags of a manifest whose shares among the accepted rows are bounded."""
+    return ["noun", "style", "background", "motion", *extra_tags(table)]
 
 
 @dataclass(frozen=True)
@@ -194,7 +200,8 @@ _LARGE: Mapping[str, Callable[[pa.Table], pd.DataFrame]] = {
 
 def _small_frames(table: pa.Table, previous: pa.Table | None) -> dict[str, pd.DataFrame]:
     frames = {
-        f"{tag}s": _share_table(accepted_rows(table.select(["accepted", tag])), tag) for tag in BALANCED
+        f"{tag}s": _share_table(accepted_rows(table.select(["accepted", tag])), tag)
+        for tag in balanced_tags(table)
     }
     if previous is not None:
         import pandas as pd
@@ -247,7 +254,7 @@ def _suites(
         *(gxe.ExpectColumnUniqueValueCountToBeBetween(column=name, max_value=1) for name in _SIZES),
     ]
     suites = {"rows": rows, "accepted rows": accepted}
-    for tag in BALANCED:
+    for tag in balanced_tags(table):
         suites[f"{tag}s"] = [
             gxe.ExpectColumnValuesToBeBetween(column="share", max_value=bounds.share_of(tag))
         ]
@@ -284,7 +291,7 @@ def _example(value: Any) -> str:
 def _statistics(table: pa.Table, small: Mapping[str, pd.DataFrame]) -> dict[str, float]:
     num_rows, num_accepted = table.num_rows, accepted_rows(table.select(["accepted"])).num_rows
     found = {"rows": num_rows, "accepted": num_accepted, "acceptance": num_accepted / max(num_rows, 1)}
-    for tag in BALANCED:
+    for tag in balanced_tags(table):
         shares = small[f"{tag}s"]["share"]
         found |= {f"num_{tag}s": len(shares), f"max_{tag}_share": shares.max() if len(shares) else 0.0}
     if "drift" in small:

@@ -49,6 +49,9 @@ COLUMNS: Mapping[str, pa.DataType] = {
 `digest` is the SHA-256 of what encoders see (identity image, video, prompt): equal digest, equal latents.
 `provenance` is a JSON object.
 """
+EXTRA_TAGS: Mapping[str, pa.DataType] = {"texture": pa.string(), "colour": pa.string()}
+"""Columns that follow those in a manifest of which a row has such a tag (prompts of the wide grammar); "" in
+the others."""
 _LARGE_BYTES = 1 << 20
 ORIGIN: Mapping[str, pa.DataType] = {"git_revision": pa.string(), "image_digest": pa.string()}
 """Columns that follow those: what made the shard (`sugar.data.origin`), null where unknown. They say nothing
@@ -64,12 +67,13 @@ def manifest_row(triplet: Triplet, shard: str, digest: str) -> dict[str, Any]:
     row |= {"num_frames": num_frames, "height_px": height_px, "width_px": width_px}
     row |= {"accepted": triplet.accepted, "reasons": list(triplet.reasons)}
     row |= {"source_digest": triplet.source_digest, "digest": digest}
+    row |= {name: tag for name in EXTRA_TAGS if (tag := getattr(triplet, name))}
     row["provenance"] = json.dumps(dict(triplet.provenance), sort_keys=True)
     return row | {f"{SCORE_PREFIX}{name}": float(value) for name, value in triplet.scores.items()}
 
 
 def rows_table(rows: Iterable[Mapping[str, Any]], origin: Mapping[str, str | None] | None = None) -> pa.Table:
-    """A manifest table of rows; a score that a row lacks is null.
+    """A manifest table of rows; a score that a row lacks is null, a tag of EXTRA_TAGS is "".
 
     Args:
         origin: of all of them, see ORIGIN; None: unknown.
@@ -80,7 +84,7 @@ def rows_table(rows: Iterable[Mapping[str, Any]], origin: Mapping[str, str | Non
     rows = list(rows)
     names = sorted(set().union(*rows) - COLUMNS.keys())
     scores = [name for name in names if name.startswith(SCORE_PREFIX)]
-    if unknown := set(names) - set(scores):
+    if unknown := set(names) - set(scores) - EXTRA_TAGS.keys():
         key = next(row.get("key") for row in rows if not unknown.isdisjoint(row))
         raise ValueError(f"row {key!r} has unknown columns {sorted(unknown)}")
     for row in rows:
@@ -88,6 +92,8 @@ def rows_table(rows: Iterable[Mapping[str, Any]], origin: Mapping[str, str | Non
             missing = sorted(COLUMNS.keys() - row.keys())
             raise ValueError(f"row {row.get('key')!r} lacks columns {missing}")
     arrays = {name: pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()}
+    for name in EXTRA_TAGS.keys() & names:
+        arrays[name] = pa.array([row.get(name, "") for row in rows], EXTRA_TAGS[name])
     for name, kind in ORIGIN.items():
         arrays[name] = pa.repeat(pa.scalar((origin or {}).get(name), kind), len(rows))
     for name in scores:
@@ -105,7 +111,11 @@ def merge_manifests(tables: Sequence[pa.Table]) -> pa.Table:
     for name in ORIGIN.keys() - set(merged.column_names):
         merged = merged.append_column(name, pa.nulls(merged.num_rows, ORIGIN[name]))
     scores = sorted(name for name in merged.column_names if name.startswith(SCORE_PREFIX))
-    merged = merged.select([*COLUMNS, *ORIGIN, *scores]).combine_chunks()
+    tags = extra_tags(merged)
+    for name in tags:
+        filled = pc.fill_null(merged[name], "")
+        merged = merged.set_column(merged.column_names.index(name), name, filled)
+    merged = merged.select([*COLUMNS, *tags, *ORIGIN, *scores]).combine_chunks()
     counts = merged.group_by("key").aggregate([("key", "count")])
     twice = counts.filter(pc.field("key_count") > 1)["key"].to_pylist()
     if twice:
@@ -250,6 +260,11 @@ def _largest_limit(counts: np.ndarray, max_share: float) -> int:
         kept = np.minimum(counts, middle)
         low, high = (middle, high) if kept.max() <= max_share * kept.sum() + 1e-9 else (low, middle - 1)
     return low
+
+
+def extra_tags(table: pa.Table) -> list[str]:
+    """Which of EXTRA_TAGS a manifest has."""
+    return [name for name in EXTRA_TAGS if name in table.column_names]
 
 
 def score_names(table: pa.Table) -> list[str]:

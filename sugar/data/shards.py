@@ -22,7 +22,7 @@ import pyarrow as pa
 from sugar.config import InputError
 from sugar.data.atomic import remove_file, sha256_bytes, sha256_file, write_json_atomic
 from sugar.data.image_io import BadMedia, encode_png, load_image
-from sugar.data.manifest import manifest_row
+from sugar.data.manifest import EXTRA_TAGS, manifest_row
 from sugar.data.origin import origin
 from sugar.data.tar import OnBad, read_tar, write_tar
 from sugar.data.video_io import decode_video, encode_mp4
@@ -235,6 +235,7 @@ def content_digest(members: Mapping[str, bytes], prompt: str) -> str:
 
 def _encode(triplet: Triplet) -> dict[str, bytes]:
     about: dict[str, Any] = {name: getattr(triplet, name) for name in _TEXTS}
+    about |= {name: tag for name in EXTRA_TAGS if (tag := getattr(triplet, name))}
     about |= {"schema_version": SCHEMA_VERSION, "fps": float(triplet.fps), "seed": triplet.seed}
     about |= {"scores": {name: float(value) for name, value in triplet.scores.items()}}
     about |= {"provenance": dict(triplet.provenance)}

@@ -167,6 +167,8 @@ def validate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
             max_style_share=settings.max_style_share,
             max_background_share=settings.max_background_share,
             max_motion_share=settings.max_motion_share,
+            max_texture_share=settings.max_texture_share,
+            max_colour_share=settings.max_colour_share,
             max_drift=settings.max_drift,
         ),
     }

@@ -151,12 +151,18 @@ def _customize(
     return lambda identity, noun, prompt, seed: draw(identity, noun, prompt.text, seed)
 
 
+def fill_of(kind: str, height_px: int, width_px: int) -> str:
+    """The backend that brings a generator's square picture to a video's size: a square one has no border, so
+    there is nothing that a pipeline could draw."""
+    return "opencv" if height_px == width_px else kind
+
+
 def _expand(
     kind: str, generators: Generators, height_px: int, width_px: int
 ) -> Callable[[Customized, Prompt, int], Customized]:
-    if kind == "diffusers" and height_px == width_px:
-        logger.info("synthesize.expand: pictures and videos are square, so its pipeline is not loaded")
-    if kind == "opencv" or height_px == width_px:
+    if (used := fill_of(kind, height_px, width_px)) != kind:
+        logger.info("synthesize.expand: pictures and videos are square, so %s and not %s", used, kind)
+    if used == "opencv":
         return lambda scene, prompt, seed: expand_scene(scene, height_px, width_px)
     from sugar.synthesis.expand_diffusers import DiffusersExpander
 

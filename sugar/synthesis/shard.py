@@ -17,7 +17,7 @@ from sugar.data.shard_pool import OnSkip
 from sugar.data.subjects import Subject
 from sugar.encoders.segmentation import NoSubject, Segmenter
 from sugar.sprites import BACKGROUNDS, draw_background, render_clip
-from sugar.synthesis.backends import Backends, Draft, Generators, check_backends, load_backends
+from sugar.synthesis.backends import Backends, Draft, Generators, check_backends, fill_of, load_backends
 from sugar.synthesis.customize import Customized
 from sugar.synthesis.generators import Generator
 from sugar.synthesis.prompts import REAL_MOTION_SHARE, STILL, Phrases, Prompt, make_prompt, phrases
@@ -214,6 +214,7 @@ def _animated(
 
 def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Triplet:
     key, subject, portrait, (scene, prompt, seed) = planned
+    fill = fill_of(recipe.expand, recipe.height_px, recipe.width_px)
     return Triplet(
         key=key,
         subject=portrait.photo,
@@ -227,18 +228,19 @@ def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Tri
         style=prompt.style,
         background=prompt.background,
         motion=prompt.motion,
+        texture=prompt.texture,
+        colour=prompt.colour,
         seed=seed,
         source_digest=subject.source_digest,
         provenance={
             "subject": subject.key,
             "customize": _origin(recipe.customize, recipe.generators.customize),
             **_chosen(scene),
-            "expand": _origin(recipe.expand, recipe.generators.expand),
+            "expand": _origin(fill, recipe.generators.expand),
             "animate": _origin(recipe.animate, recipe.generators.animate),
             "camera": prompt.camera,
             "prompt": prompt.writer,
             **({"prompt_refused": prompt.refused, "answer": prompt.answer} if prompt.refused else {}),
-            **{name: tag for name in ("texture", "colour") if (tag := getattr(prompt, name))},
             "segmentation": _how_cut(portrait, recipe.segmentation),
         },
     )

@@ -41,6 +41,12 @@ def test_equal_datasets_do_not_differ_and_others_do(rows):
     assert found["style"] == pytest.approx(0.5 * (abs(5 / 11 - 0.5) + abs(6 / 11 - 0.5)))
 
 
+def test_textures_are_compared_where_both_have_them(rows):
+    wool, ice = (rows_table([row | {"texture": texture} for row in rows]) for texture in ("wool", "ice"))
+    assert drift(wool, ice)["texture"] == 1.0
+    assert "texture" not in drift(wool, rows_table(rows))
+
+
 def test_the_gate_names_what_drifted(tmp_path, rows):
     before = rows_table(rows)
     write_manifest(tmp_path, [{**row, "noun": "ox"} for row in rows])

@@ -57,6 +57,20 @@ def test_the_gate_passes_a_good_dataset_and_says_what_is_wrong_with_a_bad_one(tm
     assert len(bad.failures) == 11, failures
 
 
+def test_textures_and_colours_are_balanced_where_there_are_any(tmp_path, rows):
+    bounds = GateBounds("synthetic", max_texture_share=0.5)
+    write_manifest(tmp_path, rows)
+    assert "max_texture_share" not in run_gate(tmp_path, bounds, tmp_path / "html").statistics
+    for number, row in enumerate(rows):
+        row |= {"texture": "wool"} if number < 9 else {"texture": "ice", "colour": "red"}
+    write_manifest(tmp_path, rows)
+    result = run_gate(tmp_path, bounds, tmp_path / "html")
+    assert result.statistics["max_texture_share"] == pytest.approx(0.75)
+    assert result.statistics["num_colours"] == 2
+    assert len(result.failures) == 1
+    assert "textures: expect_column_values_to_be_between(share, max_value=0.5)" in result.failures[0]
+
+
 def test_nothing_of_a_dataset_stays_in_memory(tmp_path, rows):
     write_manifest(tmp_path, rows)
     run_gate(tmp_path, GateBounds("synthetic"), tmp_path / "html")

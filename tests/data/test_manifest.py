@@ -51,6 +51,15 @@ def test_a_score_that_a_row_lacks_is_null(rows):
     assert rows_table(rows)["score_identity"].is_null().to_pylist() == [i == 2 for i in range(6)]
 
 
+def test_textures_and_colours_are_columns_where_a_row_has_them(rows, tmp_path):
+    plain, painted = rows_table(rows[:3]), rows_table([row | {"texture": "wool"} for row in rows[3:]])
+    assert "texture" not in merge_manifests([plain]).column_names
+    table = write_manifest(tmp_path, merge_manifests([plain, painted]))
+    assert table.column_names[len(COLUMNS)] == "texture"
+    assert "colour" not in table.column_names
+    assert read_manifest(tmp_path)["texture"].to_pylist() == [""] * 3 + ["wool"] * 3
+
+
 def test_no_rows_make_a_manifest_too(tmp_path):
     write_manifest(tmp_path, [])
     assert read_manifest(tmp_path).num_rows == 0
@@ -60,8 +69,8 @@ def test_no_rows_make_a_manifest_too(tmp_path):
 def test_rows_must_have_the_columns_and_keys_of_their_own(rows, tmp_path):
     with pytest.raises(ValueError, match=r"lacks columns \['noun'\]"):
         rows_table([{name: value for name, value in rows[0].items() if name != "noun"}])
-    with pytest.raises(ValueError, match=r"unknown columns \['colour'\]"):
-        rows_table([rows[0] | {"colour": "red"}])
+    with pytest.raises(ValueError, match=r"unknown columns \['taste'\]"):
+        rows_table([rows[0] | {"taste": "red"}])
     with pytest.raises(ValueError, match=r"unique, got \['sample-0003'\]"):
         write_manifest(tmp_path, [*rows, rows[3]])
     assert not (tmp_path / MANIFEST).exists()

@@ -47,6 +47,16 @@ def test_a_triplet_comes_back_as_it_went_in(shard, make_triplet):
         assert triplet.source_digest == expected.source_digest
 
 
+def test_textures_and_colours_come_back_and_leave_other_samples_as_they_are(tmp_path, make_triplet, shard):
+    path = tmp_path / "painted" / shard_name(0)
+    rows = write_shard(path, [make_triplet(0), make_triplet(1, texture="wool", colour="red")])
+    assert [row.get("colour") for row in rows] == [None, "red"]
+    assert [(t.texture, t.colour) for t in read_shard(path)] == [("", ""), ("wool", "red")]
+    abouts = [[members["json"] for _, members in read_tar(p, SUFFIXES)] for p in (path, shard)]
+    assert abouts[0][0] == abouts[1][0]
+    assert b"texture" not in abouts[0][0]
+
+
 def test_webdataset_reads_a_shard(shard):
     webdataset = pytest.importorskip("webdataset")
     samples = list(webdataset.WebDataset(str(shard), shardshuffle=False))
