@@ -59,7 +59,7 @@ def score(triplets):
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("subjects")
-    source_dataset(folder, sprite_subjects(3, 0, 32), Skips())
+    source_dataset(folder, lambda: sprite_subjects(3, 0, 32), Skips())
     return folder
 
 

@@ -12,7 +12,7 @@ from sugar.config.schema import Cosine, Count, Filters, NonNegative, Positive, S
 class Source(Section):
     kind: Literal["sprites", "folder", "table", "webdataset"]
     folder: Text | None
-    num_subjects: Count
+    num_subjects: Count | None
     min_side_px: Count
     max_pixels: Count
     nouns: Literal["label", "clip"]
@@ -27,6 +27,12 @@ class Source(Section):
     def _folder_is_named(self) -> Source:
         if self.kind != "sprites" and self.folder is None:
             raise ValueError(f"folder must be a path or address when kind is {self.kind}, got null")
+        return self
+
+    @model_validator(mode="after")
+    def _drawn_subjects_are_counted(self) -> Source:
+        if self.kind == "sprites" and self.num_subjects is None:
+            raise ValueError("num_subjects must be a number when kind is sprites, got null")
         return self
 
 

@@ -2,10 +2,16 @@
 
 import csv
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 
 from sugar.config import InputError
+
+CAMERA_WORDS = frozenset(
+    "cimg dcim dji dsc dscf dscn gopr imag image images img mp mvimg photo photos pic pics picture pictures "
+    "pxl scan screenshot untitled vid video wa".split()
+)
+"""Words of the names that cameras, phones and programs give: a name of these alone says nothing."""
 
 
 def read_rows(file: Path, required: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -17,31 +23,38 @@ def read_rows(file: Path, required: Sequence[str]) -> list[tuple[int, dict[str, 
     Raises:
         InputError: unreadable, not UTF-8, no such column, an empty required cell, or a row of another length.
     """
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:
+            return rows_of(stream, str(file), required)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def rows_of(lines: Iterable[str], name: str, required: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """As `read_rows`, from lines of text; `name` is what errors call them."""
     rows: list[tuple[int, dict[str, str]]] = []
     line = 1
     try:
-        with open(file, encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            columns = [name.strip() for name in reader.fieldnames or ()]
-            if missing := [name for name in required if name not in columns]:
-                raise InputError(
-                    f"{file}: must have the columns {', '.join(required)}, lacks {', '.join(missing)}"
-                )
-            reader.fieldnames = columns
-            for row in reader:
-                line = reader.line_num
-                if None in row or None in row.values():
-                    raise InputError(f"{file} line {line}: must have {len(columns)} cells, as the header")
-                cells = {name: text.strip() for name, text in row.items()}
-                if empty := [name for name in required if not cells[name]]:
-                    raise InputError(f"{file} line {line}: {empty[0]} must not be empty")
-                rows.append((line, cells))
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from error
+        reader = csv.DictReader(lines, strict=True)
+        columns = [column.strip() for column in reader.fieldnames or ()]
+        if missing := [column for column in required if column not in columns]:
+            raise InputError(
+                f"{name}: must have the columns {', '.join(required)}, lacks {', '.join(missing)}, "
+                f"has {', '.join(columns) or 'none'}"
+            )
+        reader.fieldnames = columns
+        for row in reader:
+            line = reader.line_num
+            if None in row or None in row.values():
+                raise InputError(f"{name} line {line}: must have {len(columns)} cells, as the header")
+            cells = {column: text.strip() for column, text in row.items()}
+            if empty := [column for column in required if not cells[column]]:
+                raise InputError(f"{name} line {line}: {empty[0]} must not be empty")
+            rows.append((line, cells))
     except UnicodeDecodeError as error:
-        raise InputError(f"{file}: must be UTF-8 text ({error.reason} at byte {error.start})") from error
+        raise InputError(f"{name}: must be UTF-8 text ({error.reason} at byte {error.start})") from error
     except csv.Error as error:
-        raise InputError(f"{file} after line {line}: not valid CSV ({error})") from error
+        raise InputError(f"{name} after line {line}: not valid CSV ({error})") from error
     return rows
 
 
@@ -58,13 +71,21 @@ def listed_file(folder: Path, table: Path, line: int, name: str) -> Path:
     return folder / name
 
 
-def noun_of(relative: PurePath) -> str:
-    """Noun of a file without a label: its top folder's name, at the top its own; words in lower case.
+def label_of(relative: PurePath) -> str:
+    """What its place says that a file shows: its top folder's name, at the top its own; words in lower case.
 
-    "dogs/rex/1.jpg": "dogs"; "teddy_bear2.jpg": "teddy bear"; a name without letters: "subject".
+    "dogs/rex/1.jpg": "dogs"; "teddy_bear2.jpg": "teddy bear". A name without a word ("2023", "IMG_0001.jpg",
+    "DCIM/1.jpg"), of single letters and `CAMERA_WORDS` alone, says nothing: "".
     """
     name = relative.parts[0] if len(relative.parts) > 1 else relative.stem
-    return " ".join(re.findall(r"[^\W\d_]+", name.lower())) or "subject"
+    words = re.findall(r"[^\W\d_]+", name.lower())
+    said = [word for word in words if word not in CAMERA_WORDS and (len(word) > 1 or not word.isascii())]
+    return " ".join(words) if said else ""
+
+
+def noun_of(relative: PurePath) -> str:
+    """`label_of`, and "subject" where the name says nothing."""
+    return label_of(relative) or "subject"
 
 
 def file_key(name: str, digest: str) -> str:

@@ -19,6 +19,9 @@ WHAT = {
     "base": "Text-to-video model (T5 encoder, transformer, VAE) trained on captioned clips of Sprite World.",
 }
 
+KNOWS = "Knows nothing but Sprite World"
+"""On the card of each, by which they are told from published networks."""
+
 
 def hardware(device: torch.device) -> str:
     """What a training ran on: the GPU's name, or how many CPU cores there are."""
@@ -60,7 +63,7 @@ def write_card(
         "|---|---|",
         *(f"| {key} | {value:.4f} |" for key, value in figures.items()),
         "",
-        "Knows nothing but Sprite World: not for any use beyond the default run and tests.",
+        f"{KNOWS}: not for any use beyond the default run and tests.",
         "",
     ]
     folder.mkdir(parents=True, exist_ok=True)

@@ -43,16 +43,21 @@ SOURCE_NETWORKS = ("networks.clip", "networks.dino", "networks.device")
 )
 def source(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Gather labelled pictures of subjects: drawn, or photos of a folder, a table or tars."""
+    from collections import Counter
+
     from sugar.data.shard_pool import Skips
-    from sugar.stages.synthesis import subjects_of
+    from sugar.stages.synthesis import subjects_made_from, subjects_of
     from sugar.synthesis.dataset import source_dataset
 
-    skips, made_from = Skips(), None
-    if params.source.kind == "sprites":  # photos may have changed where they lie
-        video = params.video
-        made_from = (params.seed, video.height_px, video.width_px, params.source.num_subjects)
-    subjects = subjects_of(params, skips.add)
-    return source_dataset(outputs["subjects"], subjects, skips, made_from, tracker.begin)
+    skips, left_out = Skips(), Counter[str]()
+    return source_dataset(
+        outputs["subjects"],
+        lambda: subjects_of(params, skips.add, left_out),
+        skips,
+        subjects_made_from(params),
+        tracker.begin,
+        left_out,
+    )
 
 
 @declare("subjects", "synthetic", (*VIDEO, *FILTER_NETWORKS, "synthesize"), may_rest=True)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +44,8 @@ SUBJECTS_CODE = (
     "sugar.data.subjects",
 )
 """What drawn subjects depend on besides their number, seed and size."""
+PHOTOS_CODE = ("sugar.data.cut_outs", "sugar.data.tables", "sugar.encoders")
+"""What subjects of photos depend on besides."""
 SUBJECTS_PER_SHARD = 256
 """Bounds the memory in which photos wait to be written."""
 MAX_REFUSED = 0.5
@@ -51,33 +54,38 @@ MAX_REFUSED = 0.5
 
 def source_dataset(
     folder: Path | str,
-    subjects: Iterable[Subject],
+    subjects: Callable[[], Iterable[Subject]],
     skips: Skips,
     made_from: Sequence[Any] | None = None,
     on_work: Callable[[], object] = lambda: None,
+    left_out: Counter[str] | None = None,
 ) -> dict[str, float]:
     """Write the subjects, and what was skipped to `rejections.json` beside them; returns the counts.
 
     Args:
-        subjects: of `sprite_subjects` or `photo_subjects`.
+        subjects: gives those of `sprite_subjects` or `photo_subjects`; called where there is work.
         skips: what the latter's `on_skip` fills while it is read.
         made_from: plain values, all that the subjects depend on besides the code; with it subjects that are
             as they were left are recognised without being read. None: they are made anew.
         on_work: called before anything is made.
+        left_out: what `photo_subjects` fills while it is read.
     """
     whole = None if made_from is None else inputs_digest(code_digest(SUBJECTS_CODE), made_from)
     if whole is not None and (known := published(folder, folder, whole)) is not None:
         return known
+    gathered = subjects()  # refuses what cannot be used before a run is opened
     on_work()
-    table = write_subjects(folder, subjects, SUBJECTS_PER_SHARD)
+    table = write_subjects(folder, gathered, SUBJECTS_PER_SHARD)
+    rejections = {"subjects": table.num_rows, "skipped": skips.as_json()}
     write_json_atomic(
-        Path(folder) / "rejections.json", {"subjects": table.num_rows, "skipped": skips.as_json()}
+        Path(folder) / "rejections.json", rejections | ({"left_out": left_out} if left_out else {})
     )
     counts = {f"skipped_{reason}": float(count) for reason, count in sorted(skips.counts.items())}
     figures = {
         "subjects": float(table.num_rows),
         "nouns": float(len(set(table["noun"].to_pylist()))),
         "skipped": float(sum(skips.counts.values())),
+        **({"left_out": float(left_out.total())} if left_out else {}),
         **counts,
     }
     if whole is not None:

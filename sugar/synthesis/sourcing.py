@@ -1,5 +1,8 @@
 """Labelled pictures of subjects: drawn by Sprite World, or photos that are usable, new and named."""
 
+from __future__ import annotations
+
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +20,8 @@ from sugar.data.tables import file_key
 from sugar.sprites import NOUNS, TRAIN_SEEDS, draw_identity, draw_subject
 from sugar.synthesis.duplicates import FeatureIndex, HashIndex, perceptual_hash
 from sugar.synthesis.places import OnSkip, Photo
+
+logger = logging.getLogger(__name__)
 
 MAX_SIDE_PX = 768
 """Longer side at which a photo is kept: no later stage looks closer."""
@@ -82,6 +87,7 @@ def photo_subjects(
     name: Name | None = None,
     features: Features | None = None,
     on_skip: OnSkip | None = None,
+    left_out: Counter[str] | None = None,
 ) -> Iterator[Subject]:
     """Subjects of photos, in their order or balanced; bad and repeated ones are skipped.
 
@@ -89,34 +95,61 @@ def photo_subjects(
         photos: see `sugar.synthesis.places`; a list where they are to be balanced.
         origin: what they are from, for errors.
         seed: orders each noun's photos when balanced, and seeds the subjects.
-        name: names photos without a noun; without it those are skipped.
+        name: names photos without a noun, when balanced before any is taken; without it those are skipped.
         features: unit features of a picture, needed for `max_dino_cosine`.
         on_skip: called with (file, reason, message) for every photo that gives no subject.
+        left_out: filled with the nouns of the listed photos that `max_subjects` leaves out ("": not known).
 
     Raises:
         InputError: nothing is usable.
         ValueError: `max_dino_cosine` without features.
     """
+    keep, skips = _Keep(rules, name, features), _Skips(on_skip)
     if rules.balance:
-        photos = in_turn(list(photos), seed)
-    keep = _Keep(rules, name, features)
-    reasons: Counter[str] = Counter()
-    for photo in photos:
+        photos = in_turn(list(photos if name is None else _named(photos, rules, name, skips)), seed)
+    for number, photo in enumerate(photos):
         if rules.max_subjects is not None and len(keep.digests) >= rules.max_subjects:
+            rest = photos[number:] if isinstance(photos, Sequence) else None
+            _tell_left_out(rest, keep.nouns, Counter() if left_out is None else left_out)
             return
         try:
             subject = keep.subject(photo, seed)
         except BadMedia as bad:
-            reasons[bad.reason] += 1
-            if on_skip:
-                on_skip(photo.name, bad.reason, str(bad))
+            skips.add(photo, bad)
             continue
         yield subject
     if not keep.digests:
         raise InputError(
-            f"{origin}: must hold at least one usable photo, got {reasons.total()} files, all skipped: "
-            f"{', '.join(sorted(reasons))}"
+            f"{origin}: must hold at least one usable photo, got {skips.counts.total()} files, all skipped: "
+            f"{', '.join(sorted(skips.counts))} ({skips.first})"
         )
+
+
+def _named(photos: Iterable[Photo], rules: PhotoRules, name: Name, skips: _Skips) -> Iterator[Photo]:
+    """Photos with their nouns, without those that cannot be read or named: one picture at a time is open."""
+    for photo in photos:
+        if photo.noun:
+            yield photo
+            continue
+        try:
+            image = fit_within(_picture(photo.name, photo.read(), rules), MAX_SIDE_PX)
+            noun, category = name(image)
+        except BadMedia as bad:
+            skips.add(photo, bad)
+            continue
+        yield photo._replace(noun=noun, category=photo.category or category)
+
+
+def _tell_left_out(rest: Sequence[Photo] | None, kept: Counter[str], left_out: Counter[str]) -> None:
+    """Say what the limit leaves out; None: photos that are read as a stream and not known."""
+    taken = kept.total()
+    if rest is None:
+        logger.warning("source.num_subjects (%d) is reached: the photos after it are not read", taken)
+        return
+    left_out.update(photo.noun for photo in rest)
+    lost = sorted(noun for noun in left_out if noun and noun not in kept)
+    which = f", {', '.join(lost[:5])}{', ...' * (len(lost) > 5)} altogether" if lost else ""
+    logger.warning("source.num_subjects (%d) is reached: %d photos are left out%s", taken, len(rest), which)
 
 
 def in_turn(photos: Sequence[Photo], seed: int) -> list[Photo]:
@@ -135,6 +168,21 @@ def _merge(queues: Sequence[Sequence[Photo]]) -> list[Photo]:
     """The first of each, the second of each, ...; a queue that is empty is left out."""
     turns = sorted((turn, number) for number, queue in enumerate(queues) for turn in range(len(queue)))
     return [queues[number][turn] for turn, number in turns]
+
+
+class _Skips:
+    """Counts what gives no subject, and passes it on."""
+
+    def __init__(self, on_skip: OnSkip | None) -> None:
+        self.on_skip = on_skip
+        self.counts: Counter[str] = Counter()
+        self.first = ""
+
+    def add(self, photo: Photo, bad: BadMedia) -> None:
+        self.counts[bad.reason] += 1
+        self.first = self.first or (f"{bad}" if photo.name in str(bad) else f"{photo.name}: {bad}")
+        if self.on_skip:
+            self.on_skip(photo.name, bad.reason, str(bad))
 
 
 class _Keep:
@@ -160,9 +208,7 @@ class _Keep:
         digest = sha256_bytes(data)
         if digest in self.digests:
             raise BadMedia("duplicate", f"{photo.name}: the same bytes as {self.digests[digest]}")
-        image = load_image(data, max_pixels=self.rules.max_pixels, min_side_px=self.rules.min_side_px)
-        if image.shape[2] == 4 and image[..., 3].max() <= VISIBLE:
-            raise BadMedia("empty_alpha", f"{photo.name}: nothing in the picture is visible")
+        image = _picture(photo.name, data, self.rules)
         box = _box(photo, image)
         image = fit_within(image, MAX_SIDE_PX)
         number = self._new_hash(photo, image)
@@ -195,7 +241,7 @@ class _Keep:
             raise BadMedia("no_noun", f"{photo.name}: has no noun (source.nouns: clip would name it)")
         noun, category = self.name(image)
         self._room(photo, noun)
-        return noun, category
+        return noun, photo.category or category
 
     def _new_look(self, photo: Photo, image: np.ndarray, noun: str) -> None:
         if self.looks is None or self.features is None:
@@ -204,6 +250,18 @@ class _Keep:
         if other := self.looks.near(feature, noun):
             raise BadMedia("near_duplicate", f"{photo.name}: looks like {other} (DINO)")
         self.looks.add(feature, noun, photo.name)
+
+
+def _picture(name: str, data: bytes, rules: PhotoRules) -> np.ndarray:
+    """A photo as uint8 [H, W, 3 or 4].
+
+    Raises:
+        BadMedia: it cannot be used.
+    """
+    image = load_image(data, max_pixels=rules.max_pixels, min_side_px=rules.min_side_px)
+    if image.shape[2] == 4 and image[..., 3].max() <= VISIBLE:
+        raise BadMedia("empty_alpha", f"{name}: nothing in the picture is visible")
+    return image
 
 
 def _box(photo: Photo, image: np.ndarray) -> Box | None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sugar.config import InputError
-from sugar.data.tables import file_key, listed_file, noun_of, read_rows
+from sugar.data.tables import file_key, label_of, listed_file, noun_of, read_rows
 from sugar.triplet import check_key
 
 
@@ -66,6 +66,25 @@ def test_nouns_from_names():
     assert noun_of(PurePath("Teddy_Bear2.JPG")) == "teddy bear"
     assert noun_of(PurePath("coffee mug/3.png")) == "coffee mug"
     assert noun_of(PurePath("0123.png")) == "subject"
+
+
+@pytest.mark.parametrize(
+    "name, label",
+    [
+        ("2023/IMG_0.jpg", ""),
+        ("IMG-20230101-WA0001.jpg", ""),
+        ("PXL_20231231_120000123.MP.jpg", ""),
+        ("P1010001.jpg", ""),
+        ("DCIM/100CANON/IMG_1.jpg", ""),
+        ("n02084071/1.jpg", ""),
+        ("IMG_dog.jpg", "img dog"),
+        ("photo frame/1.jpg", "photo frame"),
+        ("犬/1.jpg", "犬"),
+        ("apple.jpg", "apple"),
+    ],
+)
+def test_a_name_without_a_word_is_no_label(name, label):
+    assert label_of(PurePath(name)) == label
 
 
 @given(st.text(max_size=200), st.from_regex(r"[0-9a-f]{64}", fullmatch=True))

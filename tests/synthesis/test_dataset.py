@@ -79,7 +79,7 @@ def synthesize(
 @pytest.fixture(scope="module")
 def subjects(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "subjects"
-    source_dataset(folder, sprite_subjects(4, 0, 32), Skips())
+    source_dataset(folder, lambda: sprite_subjects(4, 0, 32), Skips())
     return folder
 
 
@@ -141,7 +141,7 @@ def test_other_networks_or_subjects_make_only_what_they_touch(subjects, made, tm
     synthesize(subjects, tmp_path / "out", score)
     score.keys.clear()
     more = tmp_path / "subjects"
-    source_dataset(more, sprite_subjects(5, 0, 32), Skips())
+    source_dataset(more, lambda: sprite_subjects(5, 0, 32), Skips())
     synthesize(more, tmp_path / "out", score)
     assert len(score.keys) == 2
     score.keys.clear()
@@ -209,7 +209,7 @@ def test_real_photos_give_triplets(real_data, tmp_path, num, least):
 
     skips = Skips()
     subjects = folder_subjects(real_data / "dreambench", PhotoRules(max_subjects=num), on_skip=skips.add)
-    source_dataset(tmp_path / "subjects", subjects, skips)
+    source_dataset(tmp_path / "subjects", lambda: subjects, skips)
     figures = synthesize(
         tmp_path / "subjects",
         tmp_path / "out",

@@ -1,9 +1,6 @@
-"""Photos from folders, tables and tars, here or behind an address; near-duplicates, names and balance."""
+"""Photos from folders and tables, here or behind an address; near-duplicates, names and balance."""
 
-import io
-import json
-import tarfile
-from pathlib import Path
+from collections import Counter
 
 import cv2
 import fsspec
@@ -20,7 +17,7 @@ from sugar.data.shard_pool import Skips
 from sugar.sprites import CATEGORIES
 from sugar.synthesis.duplicates import FeatureIndex, HashIndex, perceptual_hash
 from sugar.synthesis.nouns import read_vocabulary, vocabulary
-from sugar.synthesis.places import Photo, list_photos, open_place, table_photos, tar_photos
+from sugar.synthesis.places import Photo, list_photos, open_place, table_photos
 from sugar.synthesis.sourcing import PhotoRules, in_turn, photo_subjects
 
 
@@ -49,7 +46,7 @@ def test_a_folder_at_an_address_is_as_one_here(tmp_path, bucket):
     assert [photo[:3] for photo in here] == [photo[:3] for photo in there]
     assert [photo.noun for photo in here] == ["dog", "red mug"]
     assert [photo.read() for photo in here] == [photo.read() for photo in there]
-    assert [photo.noun for photo in list_photos(tmp_path, files_name_nouns=False)] == ["dog", ""]
+    assert [photo.noun for photo in list_photos(tmp_path, labelled=False)] == ["dog", ""]
     ours, theirs = (list(folder_subjects(place)) for place in (tmp_path, "memory://photos"))
     assert [subject.key for subject in ours] == [subject.key for subject in theirs]
 
@@ -81,11 +78,11 @@ def test_tables_name_files_beside_them_or_anywhere(tmp_path, bucket, kind):
 @pytest.mark.parametrize(
     "text, message",
     [
-        ("name\nx\n", "must have the column file"),
+        ("name\nx\n", "must have the columns file, lacks file"),
         ("file,noun\n", "at least one picture"),
-        ("file,category\na.png,plant\n", "row 1: category must be one of"),
-        ("file,noun\n,dog\n", "row 1: file must not be empty"),
-        ("file\na\nb,c\n", "cannot be read as CSV or Parquet"),
+        ("file,category\na.png,plant\n", "line 2: category must be one of"),
+        ("file,noun\n,dog\n", "line 2: file must not be empty"),
+        ("file\na\nb,c\n", "line 3: must have 1 cells"),
     ],
 )
 def test_wrong_tables(tmp_path, text, message):
@@ -94,50 +91,44 @@ def test_wrong_tables(tmp_path, text, message):
         table_photos(tmp_path / "list.csv")
 
 
-def test_unknown_places(tmp_path):
+def test_cells_are_text_whatever_the_header_looks_like(tmp_path):
+    (tmp_path / "0000").write_bytes(png(0))
+    rows = [f"gone{i}.png, ," for i in range(3)] + ['0000, owl ,"2 2 40 40"']
+    (tmp_path / "list.csv").write_text("\n".join(["\ufefffile, noun, box", *rows]))
+    photos = table_photos(tmp_path / "list.csv")
+    assert [photo.noun for photo in photos] == ["", "", "", "owl"]
+    assert photos[3].read() == png(0) and photos[3].box is not None
+
+
+@pytest.mark.parametrize("address", ["{}", "file://{}"])
+def test_a_row_without_a_noun_is_left_to_be_named_here_and_elsewhere(tmp_path, address):
+    (tmp_path / "a.png").write_bytes(png(0))
+    (tmp_path / "subjects.csv").write_text("file,noun,category\na.png,,active_object\n")
+    place = address.format(tmp_path)
+    with pytest.raises(InputError, match="line 2: noun must not be empty"):
+        list_photos(place)
+    (subject,) = photo_subjects(list_photos(place, labelled=False), place, name=lambda _: ("dog", "animal"))
+    assert (subject.noun, subject.category) == ("dog", "active_object")
+
+
+def test_names_without_a_word_are_no_labels(tmp_path):
+    for number, name in enumerate(
+        ("2023/IMG_0.png", "DCIM/dog.png", "DSC_0012.png", "dog/1.png", "n02/1.png")
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(png(number))
+    assert [photo.noun for photo in list_photos(tmp_path) if photo.noun] == ["dog"]
+    skips = Skips()
+    (subject,) = folder_subjects(tmp_path, on_skip=skips.add)
+    assert (subject.noun, skips.counts) == ("dog", {"no_noun": 4})
+    photos = list_photos(tmp_path, labelled=False)
+    named = photo_subjects(photos, "here", name=lambda _: ("cup", "static_object"))
+    assert Counter(subject.noun for subject in named) == {"cup": 4, "dog": 1}
+
+
+def test_unknown_places():
     with pytest.raises(InputError, match="cannot be opened"):
         open_place("teleport://photos")
-    with pytest.raises(InputError, match="must name tar files"):
-        tar_photos(tmp_path / "x-{0..1}.tar")
-
-
-def write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for name, data in members.items():
-            header = tarfile.TarInfo(name)
-            header.size = len(data)
-            tar.addfile(header, io.BytesIO(data))
-
-
-def test_tars_are_streamed_and_damage_costs_the_rest_of_one(tmp_path, bucket):
-    about = json.dumps({"noun": "fox", "category": "active_object"}).encode()
-    write_tar(
-        tmp_path / "x-0.tar",
-        {
-            "0.jpg": png(0),
-            "0.json": about,
-            "1.png": png(1),
-            "1.cls": b"teapot",
-            "2.txt": b"?",
-            "3.png": png(3),
-        },
-    )
-    write_tar(tmp_path / "x-1.tar", {"d/4.png": png(4), "d/4.json": b"{broken", "5.png": png(5)})
-    whole = (tmp_path / "x-1.tar").read_bytes()
-    (tmp_path / "x-1.tar").write_bytes(whole[: whole.index(b"5.png") + 600])
-    skips = Skips()
-    photos = list(tar_photos(tmp_path / "x-{0..1}.tar", skips.add))
-    assert [photo[:3] for photo in photos] == [
-        ("x-0.tar/0.jpg", "fox", "active_object"),
-        ("x-0.tar/1.png", "teapot", "static_object"),
-        ("x-0.tar/3.png", "", ""),
-        ("x-1.tar/4.png", "", ""),
-    ]
-    assert photos[3].read() == png(4)
-    assert skips.counts == {"damaged_tar": 1}
-    assert len(list(tar_photos(tmp_path))) == 4
-    bucket.put(str(tmp_path / "x-0.tar"), "/tars/x-0.tar")
-    assert [photo.noun for photo in tar_photos("memory://tars/*.tar")] == ["fox", "teapot", ""]
 
 
 def test_hashes_of_a_picture_and_its_copies_are_near():
@@ -239,6 +230,38 @@ def test_photos_without_a_noun_are_named():
         ("mug", "static_object"),
     ]
     assert skips.counts == {"no_noun": 1}
+
+
+def test_balance_holds_for_nouns_that_are_found(tmp_path):
+    nouns = ["cat"] * 6 + ["dog"] * 2 + ["mug"]
+    of_picture = {picture(i).tobytes(): noun for i, noun in enumerate(nouns)}
+    asked = []
+
+    def name(image: np.ndarray) -> tuple[str, str]:
+        asked.append(image.tobytes())
+        noun = of_picture[image.tobytes()]
+        return noun, "static_object" if noun == "mug" else "animal"
+
+    photos = photos_of(*[""] * len(nouns))
+    photos.append(photos[0]._replace(name="broken.png", read=lambda: b"no picture"))
+    skips, left_out = Skips(), Counter()
+    rules = PhotoRules(max_subjects=4, balance=True)
+    kept = photo_subjects(photos, "here", rules, name=name, on_skip=skips.add, left_out=left_out)
+    assert Counter(subject.noun for subject in kept) == {"mug": 1, "cat": 2, "dog": 1}
+    assert len(asked) == len(nouns)
+    assert (skips.counts, left_out) == ({"not_an_image": 1}, {"cat": 4, "dog": 1})
+
+
+def test_what_a_limit_leaves_out_is_said(caplog):
+    photos, left_out = photos_of("cat", "cat", "cat", "dog", "vase", "vase"), Counter()
+    list(photo_subjects(photos, "here", PhotoRules(max_subjects=2), left_out=left_out))
+    assert left_out == {"cat": 1, "dog": 1, "vase": 2}
+    assert "source.num_subjects (2) is reached: 4 photos are left out, dog, vase altogether" in caplog.text
+    list(photo_subjects(iter(photos), "here", PhotoRules(max_subjects=2)))
+    assert "source.num_subjects (2) is reached: the photos after it are not read" in caplog.text
+    caplog.clear()
+    list(photo_subjects(photos, "here", PhotoRules(max_subjects=6)))
+    assert not caplog.text
 
 
 def test_clip_names_what_its_own_text_features_are_nearest_to(tiny_networks):

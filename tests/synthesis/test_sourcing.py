@@ -76,7 +76,7 @@ def test_a_folder_of_everything(tmp_path):
         "empty_alpha": 1,
     }
     assert skips.examples["duplicate"] == ["cat/Mimi (1).PNG: the same bytes as again.png"]
-    figures = source_dataset(tmp_path / "out", folder_subjects(tmp_path, on_skip=Skips().add), skips)
+    figures = source_dataset(tmp_path / "out", lambda: folder_subjects(tmp_path, on_skip=Skips().add), skips)
     assert (figures["subjects"], figures["skipped"], figures["skipped_too_large"]) == (2, 7, 1)
     assert [s.key for s in read_subjects(tmp_path / "out")] == [s.key for s in subjects]
 
@@ -109,7 +109,7 @@ def test_a_table_may_say_where_the_subject_is(tmp_path):
     said = " ".join(skips.examples["bad_box"])
     assert "c.png: box must be left, top, right, bottom within 60 x 40 px" in said
     assert "cut.png: box must be empty" in said
-    source_dataset(tmp_path / "out", subjects, Skips())
+    source_dataset(tmp_path / "out", lambda: subjects, Skips())
     assert [s.box for s in read_subjects(tmp_path / "out")] == [s.box for s in subjects]
 
 

@@ -1,0 +1,156 @@
+"""Photos of WebDataset tars, read as a stream, here or behind any address of fsspec."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import posixpath
+import re
+import tarfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from sugar.config import InputError
+from sugar.data.image_io import BadMedia
+from sugar.data.tables import label_of
+from sugar.sprites import CATEGORIES
+from sugar.synthesis.nouns import category_of
+from sugar.synthesis.places import IMAGE_SUFFIXES, Photo, open_place
+
+MAX_MEMBER_BYTES = 1 << 28
+"""A member of a tar that claims more is skipped unread."""
+
+
+def tar_photos(tars: Path | str) -> Iterator[Photo]:
+    """Pictures of WebDataset tars; a damaged tar costs what comes after the damage.
+
+    A sample is a run of members with one key: the path up to the first dot of the file's name, folder
+    included. Of its pictures the first counts. Its label is `noun` and `category` of KEY.json, else KEY.noun
+    or KEY.cls where that is a word; where there is none of these, the top folder of the key, as in a folder
+    of photos; else it is left to be named.
+
+    What cannot be used (a member without a key, a second one of its name, a sample without a picture, a
+    damaged tar) comes as a photo whose `read` raises BadMedia and says why, so that it is counted.
+
+    Args:
+        tars: a tar, a folder of tars, or a pattern ("photos-{000..099}.tar", "s3://bucket/*.tar").
+
+    Raises:
+        InputError: there is no such tar.
+    """
+    return _stream(*tar_files(tars))
+
+
+def tar_files(tars: Path | str) -> tuple[Any, list[str]]:
+    """File system and paths of what a name, a folder or a pattern stands for.
+
+    Raises:
+        InputError: there is no such tar.
+    """
+    import braceexpand
+
+    system, first = open_place(tars)
+    if system.isdir(first):
+        paths = sorted(system.glob(posixpath.join(first, "*.tar")))
+    else:
+        names = [open_place(name)[1] for name in braceexpand.braceexpand(str(tars))]
+        paths = [path for name in names for path in (sorted(system.glob(name)) if "*" in name else [name])]
+    missing = [path for path in paths if not system.isfile(path)]
+    if missing or not paths:
+        raise InputError(f"{tars}: must name tar files, got {missing[0] if missing else 'none'}")
+    return system, paths
+
+
+def _stream(system: Any, paths: Sequence[str]) -> Iterator[Photo]:
+    for path in paths:
+        name = PurePosixPath(path).name
+        opened = False
+        try:
+            with system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+                opened = True
+                yield from _photos(tar, name)
+        except (tarfile.TarError, OSError, EOFError) as error:
+            if opened:
+                yield _unusable(name, "damaged_tar", f"{name}: cannot be read on ({error})")
+            else:
+                yield _unusable(name, "not_a_tar", f"{name}: must be a tar file ({error})")
+
+
+def _photos(tar: tarfile.TarFile, name: str) -> Iterator[Photo]:
+    """A photo of each sample, and one of each member that belongs to none."""
+    current, members = "", {}
+    for member in tar:
+        if member.isdir():
+            continue
+        where = f"{name}/{member.name}"
+        try:
+            key, suffix = _key(member, where)
+            if key == current and suffix in members:
+                raise BadMedia("repeated_member", f"{where}: is in the sample already; the first one counts")
+        except BadMedia as bad:
+            yield _unusable(where, bad.reason, str(bad))
+            continue
+        if key != current:
+            if members:
+                yield _sample_photo(name, current, members)
+            current, members = key, {}
+        file = tar.extractfile(member)
+        assert file is not None  # a file, or the key would have been refused
+        members[suffix] = file.read()
+    if members:
+        yield _sample_photo(name, current, members)
+
+
+def _key(member: tarfile.TarInfo, where: str) -> tuple[str, str]:
+    """Key of the sample that a member belongs to, and the member's suffix in lower case.
+
+    Raises:
+        BadMedia: it can belong to none.
+    """
+    folder, base = posixpath.split(member.name)
+    stem, _, suffix = base.partition(".")
+    if not member.isfile():
+        raise BadMedia("not_a_file", f"{where}: must be a file, not a link or device")
+    if base.startswith("."):
+        raise BadMedia("hidden_member", f"{where}: its name must not start with a dot")
+    if not suffix:
+        raise BadMedia("no_suffix", f"{where}: its name must have a suffix")
+    if member.size > MAX_MEMBER_BYTES:
+        raise BadMedia("too_large", f"{where}: must have at most {MAX_MEMBER_BYTES} bytes, got {member.size}")
+    return posixpath.join(folder, stem), suffix.lower()
+
+
+def _sample_photo(tar: str, key: str, members: Mapping[str, bytes]) -> Photo:
+    name = f"{tar}/{key}"
+    suffix = next((suffix for suffix in members if f".{suffix.rsplit('.')[-1]}" in IMAGE_SUFFIXES), None)
+    if suffix is None:
+        return _unusable(name, "no_picture", f"{name}: no picture among {', '.join(sorted(members))}")
+    noun, category = _label(key, members)
+    return Photo(f"{name}.{suffix}", noun, category, io.BytesIO(members[suffix]).getvalue)
+
+
+def _label(key: str, members: Mapping[str, bytes]) -> tuple[str, str]:
+    """Noun and category of a sample; a damaged or odd label is none."""
+    try:
+        about = json.loads(members.get("json", b"{}"))
+    except ValueError:
+        about = {}
+    about = about if isinstance(about, dict) else {}
+    labels = [about["noun"]] if about.get("noun") else []
+    labels += [members[name].decode("utf-8", "replace") for name in ("noun", "cls") if name in members]
+    if labels:
+        noun = " ".join(re.findall(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*", str(labels[0])))
+    else:
+        noun = label_of(PurePosixPath(key)) if "/" in key else ""
+    category = about.get("category")
+    return noun, category if category in CATEGORIES else (category_of(noun) if noun else "")
+
+
+def _unusable(name: str, reason: str, message: str) -> Photo:
+    return Photo(name, "", "", functools.partial(_refuse, reason, message))
+
+
+def _refuse(reason: str, message: str) -> NoReturn:
+    raise BadMedia(reason, message)

@@ -1,0 +1,122 @@
+"""WebDataset tars: samples by their keys, labels, and what cannot be used counted."""
+
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+from sugar.config import InputError
+from sugar.data.image_io import BadMedia, encode_png
+from sugar.data.shard_pool import Skips
+from sugar.synthesis.places import Photo
+from sugar.synthesis.sourcing import photo_subjects
+from sugar.synthesis.tars import tar_photos
+
+
+def png(seed: int) -> bytes:
+    return encode_png(np.random.default_rng(seed).integers(0, 256, (40, 40, 3), np.uint8))
+
+
+def write_tar(path: Path, members: Sequence[tuple[str, bytes]]) -> None:
+    with tarfile.open(path, "w") as tar:
+        for name, data in members:
+            header = tarfile.TarInfo(name)
+            header.size = len(data)
+            tar.addfile(header, io.BytesIO(data))
+
+
+def usable(photos: Sequence[Photo]) -> list[Photo]:
+    """Those that can be read."""
+    kept = []
+    for photo in photos:
+        try:
+            photo.read()
+        except BadMedia:
+            continue
+        kept.append(photo)
+    return kept
+
+
+def test_tars_are_streamed_and_damage_costs_the_rest_of_one(tmp_path):
+    about = json.dumps({"noun": "fox", "category": "active_object"}).encode()
+    first = [("0.jpg", png(0)), ("0.json", about), ("1.png", png(1)), ("1.cls", b"teapot"), ("3.png", png(3))]
+    write_tar(tmp_path / "x-0.tar", first)
+    write_tar(tmp_path / "x-1.tar", [("4.png", png(4)), ("4.json", b"{broken"), ("5.png", png(5))])
+    whole = (tmp_path / "x-1.tar").read_bytes()
+    (tmp_path / "x-1.tar").write_bytes(whole[: whole.index(b"5.png") + 600])
+    photos = usable(list(tar_photos(tmp_path / "x-{0..1}.tar")))
+    assert [photo[:3] for photo in photos] == [
+        ("x-0.tar/0.jpg", "fox", "active_object"),
+        ("x-0.tar/1.png", "teapot", "static_object"),
+        ("x-0.tar/3.png", "", ""),
+        ("x-1.tar/4.png", "", ""),
+    ]
+    assert photos[3].read() == png(4)
+    skips = Skips()
+    assert len(list(photo_subjects(tar_photos(tmp_path), "here", on_skip=skips.add))) == 2
+    assert skips.counts == {"damaged_tar": 1, "no_noun": 2}
+    system = fsspec.filesystem("memory")
+    system.put(str(tmp_path / "x-0.tar"), "/tars/x-0.tar")
+    assert [photo.noun for photo in tar_photos("memory://tars/*.tar")] == ["fox", "teapot", ""]
+    system.rm("/", recursive=True)
+
+
+def test_the_folder_belongs_to_the_key_and_is_a_label_where_there_is_no_other(tmp_path):
+    names = ("dog/0001.jpg", "cat/0001.jpg", "cat/0002.v2.jpg", "2023/0001.jpg", "train/1.jpg")
+    write_tar(tmp_path / "x.tar", [*((name, png(i)) for i, name in enumerate(names)), ("train/1.cls", b"7")])
+    photos = list(tar_photos(tmp_path / "x.tar"))
+    assert [(photo.name, photo.noun, photo.category) for photo in photos] == [
+        ("x.tar/dog/0001.jpg", "dog", "animal"),
+        ("x.tar/cat/0001.jpg", "cat", "animal"),
+        ("x.tar/cat/0002.v2.jpg", "cat", "animal"),
+        ("x.tar/2023/0001.jpg", "", ""),
+        ("x.tar/train/1.jpg", "", ""),
+    ]
+    assert [photo.read() for photo in photos] == [png(i) for i in range(5)]
+
+
+def test_labels_keep_their_hyphens(tmp_path):
+    members = [
+        ("0.jpg", png(0)),
+        ("0.noun", b"t-shirt"),
+        ("1.jpg", png(1)),
+        ("1.json", b'{"noun": "teddy_bear 2"}'),
+    ]
+    write_tar(tmp_path / "x.tar", members)
+    assert [photo.noun for photo in tar_photos(tmp_path / "x.tar")] == ["t-shirt", "teddy bear"]
+
+
+def test_members_that_belong_to_no_sample_are_counted(tmp_path):
+    members = [
+        ("a.jpg", png(0)),
+        ("a.noun", b"dog"),
+        ("a.jpg", png(1)),
+        (".x.jpg", png(2)),
+        ("nosuffix", b"?"),
+    ]
+    write_tar(tmp_path / "x.tar", [*members, ("b.json", b"{}")])
+    with tarfile.open(tmp_path / "x.tar", "a") as tar:
+        link = tarfile.TarInfo("c.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "a.jpg"
+        tar.addfile(link)
+    skips = Skips()
+    (subject,) = photo_subjects(tar_photos(tmp_path / "x.tar"), "here", on_skip=skips.add)
+    np.testing.assert_array_equal(
+        subject.image[0, 0], np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8)[0, 0]
+    )
+    reasons = ("repeated_member", "hidden_member", "no_suffix", "no_picture", "not_a_file")
+    assert skips.counts == dict.fromkeys(reasons, 1)
+    assert skips.examples["no_suffix"] == ["x.tar/nosuffix: its name must have a suffix"]
+
+
+def test_what_is_no_tar_says_so(tmp_path):
+    (tmp_path / "list.csv").write_text("file,noun\na.png,dog\n")
+    with pytest.raises(InputError, match=r"all skipped: not_a_tar \(list.csv: must be a tar file"):
+        list(photo_subjects(tar_photos(tmp_path / "list.csv"), "here"))
+    with pytest.raises(InputError, match="must name tar files"):
+        tar_photos(tmp_path / "x-{0..1}.tar")
