@@ -9,8 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from sugar.config import load_params
 
@@ -38,18 +40,18 @@ def write_params(project_root: Path, folder: Path, *overrides: str) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(params.as_dict(), sort_keys=False))
 
 
-def repro(folder: Path) -> dict[str, str]:
+def repro(folder: Path, *stages: str) -> dict[str, str]:
     """Stage -> "ran" or "skipped"."""
     tools = Path(sys.executable).parent
     done = subprocess.run(
-        [tools / "dvc", "repro"],
+        [tools / "dvc", "repro", *stages],
         cwd=folder,
         env={**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    ran = re.findall(r"Running stage '(\w+)'", done.stdout)
+    ran = re.findall(r"Running stage '([\w/.:]+)'", done.stdout)
     skipped = re.findall(r"Stage '(\w+)' didn't change", done.stdout)
     return dict.fromkeys(ran, "ran") | dict.fromkeys(skipped, "skipped")
 
@@ -65,3 +67,23 @@ def test_only_what_a_change_can_reach_runs_again(clone: Path, project_root: Path
     again = repro(clone)
     assert {name for name, what in again.items() if what == "skipped"} >= {"source", "ingest", "pretrain"}
     assert again["synthesize"] == "ran"
+
+
+def test_new_photos_run_source_again(clone: Path, project_root: Path):
+    write_params(project_root, clone, "source.kind=folder", "source.folder=photos", "source.min_side_px=16")
+
+    def add_photo(seed: int) -> None:
+        pixels = np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        (clone / "photos" / "dog").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(clone / "photos" / "dog" / f"{seed}.png")
+
+    look = "inputs/dvc.yaml:look"
+    add_photo(0)
+    assert repro(clone, "source") == {look: "ran", "source": "ran"}
+    assert repro(clone, "source") == {look: "ran", "source": "skipped"}
+    add_photo(1)
+    assert repro(clone, "source") == {look: "ran", "source": "ran"}
+    assert '"subjects": 2' in (clone / "reports" / "metrics" / "source.json").read_text()
+    write_params(project_root, clone)
+    assert repro(clone, "source") == {"source": "ran"}
+    assert repro(clone, "source") == {"source": "skipped"}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from sugar.config import InputError, Params, load_params
+from sugar.config import InputError, Params, load_params, params_from_dict
 from sugar.data.atomic import StageLock
 from sugar.stages import STAGES, run_stage
 from sugar.stages.stage import METRICS, Stage, StageFailure, declare, metrics_file, run_on_paths
@@ -103,19 +106,47 @@ def test_what_a_stage_declares_exists(params: Params):
             params.path(name)
 
 
-def test_source_draws_or_reads_a_folder(params: Params, tmp_path: Path):
-    import numpy as np
-    from PIL import Image
+def add_photo(file: Path, seed: int) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(file)
 
-    assert run_stage("source", params)["subjects"] == 12
-    (tmp_path / "photos").mkdir()
-    for i in range(3):
-        pixels = np.random.default_rng(i).integers(0, 255, (40, 40, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "photos" / f"dog{i}.png")
-    (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG no")
+
+def of_photos(params: Params, folder: Path, **source: object) -> Params:
     values = params.as_dict()
-    values["source"] |= {"kind": "folder", "folder": str(tmp_path / "photos")}
-    from sugar.config import params_from_dict
+    values["source"] |= {"kind": "folder", "folder": str(folder), **source}
+    return params_from_dict(values, params.folder)
 
-    figures = run_stage("source", params_from_dict(values, params.folder))
+
+def test_source_draws_or_reads_a_folder(params: Params, tmp_path: Path):
+    assert run_stage("source", params)["subjects"] == 12
+    for i in range(3):
+        add_photo(tmp_path / "photos" / f"dog{i}.png", i)
+    (tmp_path / "photos" / "broken.png").write_bytes(b"\x89PNG no")
+    photos = of_photos(params, tmp_path / "photos")
+    figures = run_stage("source", photos)
     assert (figures["subjects"], figures["skipped"]) == (3, 1)
+    assert run_stage("source", of_photos(params, tmp_path / "photos", num_subjects=2))["left_out"] == 1
+
+
+def test_source_takes_photos_anew_only_where_some_have_changed(
+    params: Params, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    caplog.set_level(logging.INFO)
+    for i in range(3):
+        add_photo(tmp_path / "photos" / f"dog{i}.png", i)
+    photos = of_photos(params, tmp_path / "photos", num_subjects=3)
+    first = run_stage("source", photos)
+    add_photo(tmp_path / "photos" / "fox.png", 9)
+    assert run_stage("source", photos)["left_out"] == 1
+    caplog.clear()
+    again = run_stage("source", photos)
+    assert "source: nothing to do" in caplog.text
+    assert {**first, "left_out": 1.0, "seconds": 0} == {**again, "seconds": 0}
+    (tmp_path / "photos" / "fox.png").unlink()
+    add_photo(tmp_path / "photos" / "dog0.png", 10)
+    caplog.clear()
+    assert "left_out" not in run_stage("source", photos)
+    assert "nothing to do" not in caplog.text
+    run_stage("source", of_photos(params, tmp_path / "photos", min_side_px=16))
+    assert "nothing to do" not in caplog.text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import os
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -118,9 +119,21 @@ def is_remote(place: Path | str) -> bool:
     return "://" in str(place)
 
 
+def is_here(system: Any) -> bool:
+    """Whether a file system of fsspec is that of this machine."""
+    return "file" in ([system.protocol] if isinstance(system.protocol, str) else system.protocol)
+
+
 def pictures_below(system: Any, root: str) -> dict[str, Mapping[str, Any]]:
-    """Name relative to the root -> what fsspec says of it, sorted as paths; what is hidden is left out."""
-    found = {path[len(root) :].lstrip("/"): info for path, info in system.find(root, detail=True).items()}
+    """Name relative to the root -> what fsspec says of it, sorted as paths; what is hidden is left out.
+
+    Of files here it says nothing: asking costs ten times what listing does.
+    """
+    if is_here(system):
+        walked = ((folder[len(root) :].lstrip("/"), files) for folder, _, files in os.walk(root))
+        found = {posixpath.join(folder, file): {} for folder, files in walked for file in files}
+    else:
+        found = {path[len(root) :].lstrip("/"): info for path, info in system.find(root, detail=True).items()}
     kept = {
         name: info
         for name, info in found.items()

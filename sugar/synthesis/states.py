@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sugar.data.file_states import local_state, remote_state, states_digest
-from sugar.synthesis.places import folder_table, open_place, pictures_below, table_files
+from sugar.synthesis.places import folder_table, is_here, open_place, pictures_below, table_files
 from sugar.synthesis.tars import tar_files
 
 ASKED_AT_ONCE = 32
@@ -36,7 +36,7 @@ def photos_state(kind: str, place: Path | str) -> str | None:
     if table is not None:
         return states_digest(_states([(file, *open_place(file)) for file in [table, *table_files(table)]]))
     below = pictures_below(system, path)
-    if _is_here(system):
+    if is_here(system):
         return states_digest({name: local_state(posixpath.join(path, name)) for name in below})
     return states_digest({name: remote_state(info) for name, info in below.items()})
 
@@ -44,9 +44,9 @@ def photos_state(kind: str, place: Path | str) -> str | None:
 def _states(files: Sequence[tuple[str, Any, str]]) -> dict[str, str | None]:
     """Name -> state of files: (name, file system, path in it) each."""
     states: dict[str, str | None] = {
-        name: local_state(path) for name, system, path in files if _is_here(system)
+        name: local_state(path) for name, system, path in files if is_here(system)
     }
-    elsewhere = [(name, system, path) for name, system, path in files if not _is_here(system)]
+    elsewhere = [(name, system, path) for name, system, path in files if not is_here(system)]
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
         told = pool.map(lambda file: _ask(file[1], file[2]), elsewhere)
         return states | {name: state for (name, _, _), state in zip(elsewhere, told, strict=True)}
@@ -59,7 +59,3 @@ def _ask(system: Any, path: str) -> str | None:
         return "missing"
     except OSError:
         return None
-
-
-def _is_here(system: Any) -> bool:
-    return "file" in ([system.protocol] if isinstance(system.protocol, str) else system.protocol)

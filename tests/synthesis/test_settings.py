@@ -106,3 +106,14 @@ def test_a_table_of_photos_is_balanced_and_cut_to_size(params, tmp_path):
     capped = [subject.noun for subject in subjects_of(params(*asked, "source.max_per_noun=1"), skips.add)]
     assert capped == ["dog", "cat"]
     assert skips.counts == {"noun_full": 6}
+
+
+def test_the_clip_of_sprite_world_names_nothing_but_its_own_nouns(params, tmp_path):
+    (tmp_path / "IMG_1.png").write_bytes(encode_png(np.full((40, 40, 3), 99, np.uint8)))
+    asked = ["source.kind=folder", f"source.folder={tmp_path}", "source.nouns=clip"]
+    with pytest.raises(InputError, match=r"networks\.clip must be a published CLIP, such as .*'aardvark'"):
+        subjects_of(params(*asked), Skips().add)
+    (tmp_path / "own.csv").write_text("noun,category\ncat,animal\ndog,animal\n")
+    own = [f"source.vocabulary={tmp_path / 'own.csv'}", "source.min_noun_probability=0"]
+    (subject,) = subjects_of(params(*asked, *own), Skips().add)
+    assert subject.noun in ("cat", "dog")
