@@ -198,7 +198,7 @@ def _identity_of(
             moves = _within(window.box, motion_prior(window.frames, frame))
             found = cut(_within(window.box, still), noun, prior_HW=moves, usual_HWC=usual)
             mask = np.zeros(still.shape[:2], np.uint8)
-            mask[window.box.slices(*mask.shape)] = found.mask
+            mask[window.box.slices(*still.shape[:2])] = found.mask
             identity = cut_subject(still, mask, min_area=recipe.min_mask_area, max_area=recipe.max_mask_area)
         except (BadMedia, NoSubject) as bad:
             refused = bad

@@ -199,7 +199,7 @@ def test_a_model_that_always_says_the_same_gives_no_prompt_twice(folder):
 
 
 def test_a_model_whose_sentences_are_refused_is_told_of(folder, tmp_path, caplog):
-    source_dataset(tmp_path / "subjects", sprite_subjects(2, 0, 32), Skips())
+    source_dataset(tmp_path / "subjects", lambda: sprite_subjects(2, 0, 32), Skips())
     score = SimpleNamespace(of=lambda triplets: [{"identity": 1.0} for _ in triplets])
     arguments = {"make_cut": lambda: None, "make_score": lambda: score.of, "networks_digest": ""}
     with caplog.at_level(logging.WARNING):
