@@ -29,11 +29,28 @@ def test_rows_with_line_numbers_and_without_spaces(table):
     ]
 
 
+def test_headers_in_any_case_and_cells_of_any_length(table):
+    file = table(f" File,NOUN\na.mp4,{'x' * 200_000}\n\n")
+    assert read_rows(file, ("file", "noun")) == [(2, {"file": "a.mp4", "noun": "x" * 200_000})]
+
+
+def test_wrong_rows_are_told_and_left_out(table):
+    file = table("file,noun\na.mp4,dog\nb.mp4\nc.mp4,\n,cat\nd.mp4,a,b\ne.mp4,ox\n")
+    told = []
+    rows = read_rows(file, ("file", "noun"), lambda *bad: told.append(bad))
+    assert [row["file"] for _, row in rows] == ["a.mp4", "e.mp4"]
+    assert [bad[:2] for bad in told] == [(3, "bad_row"), (4, "no_noun"), (5, "no_file"), (6, "bad_row")]
+    assert told[1][2] == f"{file} line 4: noun must not be empty, got 'c.mp4,'"
+
+
 @pytest.mark.parametrize(
     "content, message",
     [
         ("file,caption\na,b\n", "must have the columns file, noun, lacks noun"),
         ("", "lacks file, noun"),
+        ("file;noun\na;b\n", "its first line is 'file;noun': cells must be separated by commas"),
+        ("file\tnoun\na\tb\n", r"is 'file\\tnoun': cells must be separated by commas"),
+        ("name,noun\na,b\n", "lacks file; its first line is 'name,noun'$"),
         ("file,noun\na.mp4,\n", "line 2: noun must not be empty"),
         ("file,noun\na.mp4\n", "line 2: must have 2 cells"),
         ("file,noun\na.mp4,dog,cat\n", "line 2: must have 2 cells"),
@@ -52,7 +69,7 @@ def test_no_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["missing.mp4", "../secret.mp4", "/etc/passwd", "a/../../x.mp4", "x\0y", "sub"]
+    "name", ["missing.mp4", "../secret.mp4", "/etc/passwd", "a/../../x.mp4", "x\0y", "sub", "x" * 300]
 )
 def test_a_row_names_a_file_inside_the_folder(tmp_path, name):
     folder = tmp_path / "clips"
