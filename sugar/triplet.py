@@ -14,6 +14,9 @@ SCHEMA_VERSION = 1
 
 SOURCES = ("real", "synthetic")
 
+MAX_PROMPT_LENGTH = 10_000
+"""Characters of a prompt, at most, in a dataset that is trained on."""
+
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 

@@ -34,6 +34,8 @@ from sugar.data.manifest import (
     read_manifest,
     release_memory,
 )
+from sugar.data.printable import printable
+from sugar.triplet import MAX_PROMPT_LENGTH
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +51,7 @@ SCORE_RANGES: Mapping[str, tuple[float | None, float | None]] = {
 }
 """What each score can be (cosines, pixels); a score without a row here may be any finite number."""
 
-_EXAMPLES = 5
+_EXAMPLES, _EXAMPLE_LENGTH = 5, 80
 _SIZES = ("num_frames", "height_px", "width_px")
 _FEW_VALUES = ("shard", "source", "noun", "category", "style", "background", "motion", *EXTRA_TAGS, *ORIGIN)
 
@@ -234,7 +236,7 @@ def _suites(
             gxe.ExpectColumnValueLengthsToBeBetween(column=n, min_value=1)
             for n in ("shard", "noun", "category")
         ),
-        gxe.ExpectColumnValueLengthsToBeBetween(column="prompt", min_value=1, max_value=10_000),
+        gxe.ExpectColumnValueLengthsToBeBetween(column="prompt", min_value=1, max_value=MAX_PROMPT_LENGTH),
         gxe.ExpectColumnValueLengthsToEqual(column="digest", value=64),
         gxe.ExpectColumnValuesToBeBetween(column="fps", min_value=0, strict_min=True, max_value=1000),
         *(gxe.ExpectColumnValuesToBeBetween(column=name, min_value=1) for name in _SIZES),
@@ -281,10 +283,13 @@ def _failure(result: Any) -> str:
 
 
 def _example(value: Any) -> str:
+    """A row in short: what names it first, then what is wrong with it."""
     if not isinstance(value, Mapping):
-        return str(value)
+        return printable(str(value), _EXAMPLE_LENGTH)
+    *found, name = value.items()
     return ", ".join(
-        f"{key} {item:.4g}" if isinstance(item, float) else f"{key} {item}" for key, item in value.items()
+        printable(f"{key} {item:.4g}" if isinstance(item, float) else f"{key} {item}", _EXAMPLE_LENGTH)
+        for key, item in (name, *found)
     )
 
 

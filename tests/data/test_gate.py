@@ -41,7 +41,7 @@ def test_the_gate_passes_a_good_dataset_and_says_what_is_wrong_with_a_bad_one(tm
         "rows: expect_column_values_to_be_in_set(verdict_explained",
         "key sample-0002",
         "rows: expect_column_values_to_be_between(score_identity, min_value=-1.0, max_value=1.0): 1 of 12",
-        "score_identity 1.5, key sample-0003",
+        "key sample-0003, score_identity 1.5",
         "rows: expect_column_values_to_be_in_set(source",
         "rows: expect_column_value_lengths_to_be_between(prompt",
         "rows: expect_column_mean_to_be_between(accepted, min_value=0.9): got 0.83",
@@ -50,7 +50,7 @@ def test_the_gate_passes_a_good_dataset_and_says_what_is_wrong_with_a_bad_one(tm
         "accepted rows: expect_column_values_to_not_be_null(score_flow_px)",
         "accepted rows: expect_column_unique_value_count_to_be_between(num_frames, max_value=1",
         "nouns: expect_column_values_to_be_between(share, max_value=0.4): 1 of 4",
-        "share 0.6, noun ox",
+        "noun ox, share 0.6",
         "styles: expect_column_values_to_be_between(share, max_value=0.6)",
     ):
         assert expected in failures, failures
@@ -69,6 +69,14 @@ def test_textures_and_colours_are_balanced_where_there_are_any(tmp_path, rows):
     assert result.statistics["num_colours"] == 2
     assert len(result.failures) == 1
     assert "textures: expect_column_values_to_be_between(share, max_value=0.5)" in result.failures[0]
+
+
+def test_examples_name_the_row_and_do_not_print_a_whole_caption(tmp_path, rows):
+    rows[3] |= {"prompt": "word " * 5000}
+    write_manifest(tmp_path, rows)
+    (failure,) = run_gate(tmp_path, GateBounds("synthetic"), tmp_path / "html").failures
+    assert "max_value=10000): 1 of 12 break it, e.g. key sample-0003, prompt word word" in failure
+    assert len(failure) < 300
 
 
 def test_nothing_of_a_dataset_stays_in_memory(tmp_path, rows):
