@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from sugar.data.atomic import remove_file, remove_temporaries, sha256_bytes
 from sugar.data.manifest import merge_manifests, rows_table
+from sugar.data.printable import printable
 from sugar.data.shard_driver import GroupDone, ShardGroup, current_driver
 from sugar.data.shards import is_complete, read_record, record_path, shard_name, write_shard
 from sugar.triplet import Triplet
@@ -54,7 +55,7 @@ class Skips:
         self.counts[reason] += 1
         examples = self.examples.setdefault(reason, [])
         if len(examples) < MAX_EXAMPLES:
-            examples.append(message if name in message else f"{name}: {message}")
+            examples.append(printable(message if name in message else f"{name}: {message}"))
 
     def merge(self, other: dict[str, Any]) -> None:
         """Add what `as_json` of another gave."""
@@ -84,7 +85,8 @@ class ShardRun:
 
 def inputs_digest(*parts: Any) -> str:
     """SHA-256 of plain values: what a shard is made from."""
-    return sha256_bytes(json.dumps(parts, sort_keys=True, ensure_ascii=False).encode())
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return sha256_bytes(text.encode(errors="surrogatepass"))  # a file's name need not be UTF-8
 
 
 class _Stopped(Exception):

@@ -16,7 +16,7 @@ from sugar.data.atomic import remove_temporaries, sha256_file
 from sugar.data.code_digest import code_digest
 from sugar.data.dataset_report import publish_dataset
 from sugar.data.manifest import dataset_digest
-from sugar.data.shard_pool import inputs_digest, run_shards
+from sugar.data.shard_pool import Skips, inputs_digest, run_shards
 from sugar.data.shards import shard_name
 
 DIGESTS = [inputs_digest("v1", i) for i in range(3)]
@@ -170,3 +170,12 @@ def test_the_digest_of_code_follows_its_files(tmp_path, monkeypatch):
     assert code_digest(["painting.oil"]) == part
     with pytest.raises(ModuleNotFoundError, match="painting"):
         code_digest(["painting.water"])
+
+
+def test_names_that_are_not_utf8_have_a_digest_and_can_be_written():
+    assert inputs_digest("caf\udce9") != inputs_digest("caf\udce8")
+    assert inputs_digest("é") == inputs_digest("é")
+    skips = Skips()
+    skips.add("caf\udce9.mp4", "empty", "caf\udce9.mp4: the file\nis empty")
+    (example,) = skips.as_json()["empty"]["examples"]
+    assert example.encode() == b"caf\\udce9.mp4: the file\\nis empty"
