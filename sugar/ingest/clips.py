@@ -1,5 +1,6 @@
 """Captioned clips: of Sprite World, as H.264 files, or of a folder."""
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,18 +9,15 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from sugar.box import Corners
-from sugar.config import InputError
 from sugar.data.atomic import sha256_bytes, sha256_file
 from sugar.data.key_seed import key_seed
-from sugar.data.tables import listed_file, noun_of, read_rows
 from sugar.data.video_io import encode_mp4
+from sugar.ingest.listing import CategoryOf, ClipFile, Skip, list_clips
 from sugar.sprites import MOTIONS, STYLES, sample_clip
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".flv", ".ogv"}
-)
-TABLE = "captions.csv"
 AS_IS = "as is"
+
+logger = logging.getLogger(__name__)
 
 
 class Clip(NamedTuple):
@@ -39,17 +37,6 @@ class Clip(NamedTuple):
     background: str = ""
     motion: str = ""
     seed: int = 0
-    box: Corners | None = None
-
-
-class ClipFile(NamedTuple):
-    """A file of a folder and its caption."""
-
-    file: Path
-    name: str
-    noun: str
-    caption: str
-    category: str
     box: Corners | None = None
 
 
@@ -119,26 +106,48 @@ class SpriteClips:
 
 
 class FolderClips:
-    """The clips of `list_clips`; files with the bytes of an earlier one go to `repeated` instead.
+    """The clips of `list_clips`.
 
     Args:
-        captioned: False takes clips without a caption too.
+        category_of, captioned: as of `list_clips`.
+
+    Attributes:
+        skips: what gives no clip, files with the bytes of an earlier one too; left_out: number of clips
+            beyond `max_clips`.
 
     Raises:
         InputError: as `list_clips`.
     """
 
     def __init__(
-        self, folder: Path | str, seed: int, max_clips: int | None = None, *, captioned: bool = True
+        self,
+        folder: Path | str,
+        seed: int,
+        max_clips: int | None = None,
+        *,
+        category_of: CategoryOf,
+        captioned: bool = True,
     ) -> None:
         self.seed = seed
         self.entries: list[tuple[ClipFile, str]] = []
-        self.repeated: list[tuple[str, str]] = []
+        listed, self.skips, self.left_out = list_clips(
+            folder, max_clips, category_of=category_of, captioned=captioned
+        )
+        if self.left_out:
+            logger.warning(
+                "%s: %d clips are left out, ingest.num_clips is %s", folder, self.left_out, max_clips
+            )
         first: dict[str, str] = {}
-        for entry in list_clips(folder, max_clips, captioned=captioned):
-            digest = sha256_file(entry.file)
+        for entry in listed:
+            try:
+                digest = sha256_file(entry.file)
+            except OSError as error:
+                message = f"{entry.name}: cannot be read ({error.strerror})"
+                self.skips.append(Skip(entry.name, "unreadable_file", message))
+                continue
             if digest in first:
-                self.repeated.append((entry.name, first[digest]))
+                message = f"{entry.name}: the same bytes as {first[digest]}"
+                self.skips.append(Skip(entry.name, "duplicate", message))
             else:
                 first[digest] = entry.name
                 self.entries.append((entry, digest))
@@ -161,63 +170,3 @@ class FolderClips:
         key = f"{stem}-{digest[:8]}"
         number = key_seed(self.seed, key, "clip")
         return Clip(key, entry.file, digest, entry.noun, entry.caption, category=entry.category, seed=number)
-
-
-def list_clips(folder: Path | str, max_clips: int | None = None, *, captioned: bool = True) -> list[ClipFile]:
-    """Files and captions of a folder of clips.
-
-    With `captions.csv` (columns file, noun, caption and, if wanted, category) exactly its files, in its
-    order. Without it every clip below the folder that has a `.txt` of the same name beside it, sorted; that
-    text is the caption, and the noun is the sub-folder's name or, at the top, the words of the file's name.
-
-    Args:
-        captioned: False takes clips without a caption too (an empty cell, no `.txt`); theirs is "".
-
-    Raises:
-        InputError: no such folder, no captioned clip in it, a wrong row in the table, or a row whose file is
-            missing.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"{folder}: must be an existing folder of clips")
-    table = folder / TABLE
-    by_table = table.is_file()
-    clips = _clips_of_table(folder, table, captioned) if by_table else _clips_of_tree(folder, captioned)
-    if not clips:
-        beside = " with a .txt caption beside each" if captioned else ""
-        raise InputError(f"{folder}: must hold {TABLE}, or clips{beside}, got none")
-    return clips[:max_clips]
-
-
-def _clips_of_table(folder: Path, table: Path, captioned: bool) -> list[ClipFile]:
-    clips = []
-    for line, row in read_rows(table, ("file", "noun", "caption") if captioned else ("file", "noun")):
-        file = listed_file(folder, table, line, row["file"])
-        clips.append(
-            ClipFile(file, row["file"], row["noun"], row.get("caption", ""), row.get("category", ""))
-        )
-    return clips
-
-
-def _clips_of_tree(folder: Path, captioned: bool) -> list[ClipFile]:
-    clips = []
-    for file in sorted(folder.rglob("*")):
-        relative, caption = file.relative_to(folder), file.with_suffix(".txt")
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or file.suffix.lower() not in VIDEO_SUFFIXES or not file.is_file():
-            continue
-        if captioned and not caption.is_file():
-            continue
-        text = _caption(caption) if caption.is_file() else ""
-        clips.append(ClipFile(file, relative.as_posix(), noun_of(relative), text, ""))
-    return clips
-
-
-def _caption(file: Path) -> str:
-    try:
-        text = " ".join(file.read_text(encoding="utf-8-sig").split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file}: must be UTF-8 text ({error})") from error
-    if not text:
-        raise InputError(f"{file}: a caption must not be empty")
-    return text

@@ -97,8 +97,8 @@ def ingest_dataset(
     ]
     prepare = _Prepare(clips, per_shard, recipe, make_cut, make_score, make_caption)
     report = report or Path(folder) / "report"
-    repeated = clips.repeated if isinstance(clips, FolderClips) else []
-    whole = inputs_digest(digests, repeated, verdict_key, code_digest(PUBLISHING))
+    skips, left_out = (clips.skips, clips.left_out) if isinstance(clips, FolderClips) else ([], 0)
+    whole = inputs_digest(digests, skips, left_out, verdict_key, code_digest(PUBLISHING))
     if verdict_key is not None and (known := published(folder, report, whole)) is not None:
         return known
     on_work()
@@ -110,9 +110,11 @@ def ingest_dataset(
         num_expected=len(clips) if per_clip == 1 else None,
         label="ingest",
     )
-    for name, first in repeated:
-        run.skips.add(name, "duplicate", f"{name}: the same bytes as {first}")
+    for skip in skips:
+        run.skips.add(*skip)
     figures = publish_dataset(folder, run, judge, report=report, limits=limits)
+    if left_out:
+        figures["left_out"] = float(left_out)
     if verdict_key is not None:
         remember(folder, report, whole, figures)
     return figures

@@ -97,6 +97,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
     from sugar.ingest.windows import Rules
     from sugar.stages.fingerprints import network_digest
     from sugar.stages.scoring import captioner, limits, networks_digest, scorers
+    from sugar.synthesis.nouns import category_of
 
     settings, video = params.ingest, params.video
     size = {"num_frames": video.num_frames, "height_px": video.height_px, "width_px": video.width_px}
@@ -110,6 +111,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
             params.given(str(settings.folder)),
             params.seed,
             settings.num_clips,
+            category_of=category_of,
             captioned=make_caption is None,
         )
         names = ("scene_threshold", "min_change", "max_flashes", "crop_bars")

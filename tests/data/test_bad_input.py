@@ -16,6 +16,7 @@ from sugar.data.video_io import encode_mp4
 from sugar.encoders.segmentation import NoSubject, Segmentation
 from sugar.ingest.clips import FolderClips
 from sugar.ingest.shard import IngestRecipe, ingest_shard
+from sugar.synthesis.nouns import category_of
 from sugar.triplet import Triplet
 
 
@@ -81,12 +82,12 @@ def test_good_clips_survive_among_damaged_ones(seeds, tmp_path, num_bad):
         kind = kinds[i % len(kinds)]
         (tmp_path / f"bad{i:04d}.{kind.split('.')[1]}").write_bytes(damaged(seeds[kind], rng))
         (tmp_path / f"bad{i:04d}.txt").write_text("damaged")
-    clips = FolderClips(tmp_path, 0)
+    clips = FolderClips(tmp_path, 0, category_of=category_of)
     recipe = IngestRecipe(seed=0, fps=8, num_frames=5, height_px=32, width_px=48, max_windows=1)
     made = list(ingest_shard(map(clips.load, range(len(clips))), recipe, bright, no_score, skips.add))
     assert {sha256_bytes(data) for data in good} <= {triplet.source_digest for triplet in made}
     assert len(made) + skips.counts.total() == len(clips)
-    assert len(clips) + len(clips.repeated) == len(good) + num_bad
+    assert len(clips) + len(clips.skips) == len(good) + num_bad
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

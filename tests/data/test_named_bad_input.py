@@ -15,6 +15,7 @@ from sugar.data.shard_pool import Skips
 from sugar.data.shards import read_shard
 from sugar.data.video_io import decode_video, encode_mp4
 from sugar.ingest.clips import FolderClips
+from sugar.synthesis.nouns import category_of
 
 READ = "read"
 LARGE = (40, 36)
@@ -89,7 +90,7 @@ def test_clips(name, tmp_path):
 def test_captions_of_clips(caption, tmp_path):
     (tmp_path / "a.mp4").write_bytes(encode_mp4(moving_clip(0, 5), 8))
     (tmp_path / "a.txt").write_text(caption, encoding="utf-8")
-    assert FolderClips(tmp_path, 0).load(0).caption == " ".join(caption.split())
+    assert FolderClips(tmp_path, 0, category_of=category_of).load(0).caption == " ".join(caption.split())
 
 
 @pytest.mark.parametrize(

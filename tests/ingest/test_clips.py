@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from sugar.config import InputError
 from sugar.data.video_io import decode_video, encode_mp4
-from sugar.ingest.clips import FolderClips, SpriteClips, list_clips
+from sugar.ingest import clips as clips_module
+from sugar.ingest.clips import FolderClips, SpriteClips
 from sugar.sprites import MOTIONS, STYLES
+from sugar.synthesis.nouns import category_of
 
 
 @pytest.fixture(scope="module")
@@ -37,42 +38,39 @@ def test_a_table_of_captions(tmp_path, clip_bytes):
     (tmp_path / "captions.csv").write_text(
         'file,noun,caption\nb.mp4,dog,"a dog, jumping"\na.mp4,cup,a cup\ncopy.mp4,dog,again\n'
     )
-    clips = FolderClips(tmp_path, seed=0)
+    clips = FolderClips(tmp_path, 0, category_of=category_of)
     assert [(clip.noun, clip.caption) for clip in map(clips.load, range(len(clips)))] == [
         ("dog", "a dog, jumping"),
         ("cup", "a cup"),
     ]
-    assert clips.repeated == [("copy.mp4", "b.mp4")]
-    assert len(FolderClips(tmp_path, 0, max_clips=1)) == 1
+    assert clips.skips == [("copy.mp4", "duplicate", "copy.mp4: the same bytes as b.mp4")]
     before = clips.digest(0)
     (tmp_path / "captions.csv").write_text("file,noun,caption\nb.mp4,dog,other words\n")
-    assert FolderClips(tmp_path, seed=0).digest(0) != before
+    assert FolderClips(tmp_path, 0, category_of=category_of).digest(0) != before
 
 
-def test_captions_beside_the_clips(tmp_path, clip_bytes):
-    (tmp_path / "red car").mkdir()
-    for name, data in zip(("red car/1.mp4", "Dog_2.MP4", "silent.mp4"), clip_bytes, strict=True):
-        (tmp_path / name).write_bytes(data)
-    (tmp_path / "red car" / "1.txt").write_text("a red car\n  drives by\n")
-    (tmp_path / "Dog_2.txt").write_text("a dog")
-    assert [(c.name, c.noun, c.caption) for c in list_clips(tmp_path)] == [
-        ("Dog_2.MP4", "dog", "a dog"),
-        ("red car/1.mp4", "red car", "a red car drives by"),
-    ]
-    (tmp_path / "Dog_2.txt").write_text("  ")
-    with pytest.raises(InputError, match=r"Dog_2.txt: a caption must not be empty"):
-        list_clips(tmp_path)
+def test_clips_beyond_the_limit_are_counted_and_said(tmp_path, clip_bytes, caplog):
+    for number, data in enumerate(clip_bytes):
+        (tmp_path / f"{number}.mp4").write_bytes(data)
+        (tmp_path / f"{number}.txt").write_text("a cup")
+    clips = FolderClips(tmp_path, 0, max_clips=1, category_of=category_of)
+    assert (len(clips), clips.left_out) == (1, 2)
+    assert "2 clips are left out, ingest.num_clips is 1" in caplog.text
+    caplog.clear()
+    assert FolderClips(tmp_path, 0, max_clips=3, category_of=category_of).left_out == 0
+    assert not caplog.text
 
 
-def test_a_caption_for_a_missing_clip_names_it(tmp_path, clip_bytes):
-    (tmp_path / "a.mp4").write_bytes(clip_bytes[0])
-    (tmp_path / "captions.csv").write_text("file,noun,caption\na.mp4,dog,a dog\ngone.mp4,cat,a cat\n")
-    with pytest.raises(InputError, match=r"captions.csv line 3: file must name a file in .*, got 'gone.mp4'"):
-        FolderClips(tmp_path, seed=0)
+def test_a_clip_that_cannot_be_read_costs_itself(tmp_path, clip_bytes, monkeypatch):
+    def read(file):
+        if file.name == "b.mp4":
+            raise PermissionError(13, "Permission denied")
+        return "0" * 64
 
-
-def test_folders_without_clips(tmp_path):
-    with pytest.raises(InputError, match="must be an existing folder"):
-        list_clips(tmp_path / "none")
-    with pytest.raises(InputError, match=r"must hold captions\.csv, or clips with a \.txt"):
-        list_clips(tmp_path)
+    for name in "ab":
+        (tmp_path / f"{name}.mp4").write_bytes(clip_bytes[0])
+        (tmp_path / f"{name}.txt").write_text("a cup")
+    monkeypatch.setattr(clips_module, "sha256_file", read)
+    clips = FolderClips(tmp_path, 0, category_of=category_of)
+    assert len(clips) == 1
+    assert clips.skips == [("b.mp4", "unreadable_file", "b.mp4: cannot be read (Permission denied)")]

@@ -1,5 +1,7 @@
 """Real triplets end to end: any folder of clips in, triplets and counted skips out."""
 
+import json
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -8,6 +10,7 @@ import pytest
 
 from sugar.box import Box
 from sugar.config import InputError
+from sugar.data.gate import GateBounds, run_gate
 from sugar.data.manifest import dataset_digest, read_manifest
 from sugar.data.shard_pool import Skips
 from sugar.data.shards import read_triplets
@@ -16,6 +19,7 @@ from sugar.encoders.segmentation import NoSubject, Segmentation, make_segmenter
 from sugar.ingest.clips import FolderClips, SpriteClips
 from sugar.ingest.dataset import ingest_dataset
 from sugar.ingest.shard import IngestRecipe, ingest_shard
+from sugar.synthesis.nouns import category_of
 from sugar.triplet import Triplet
 
 RECIPE = IngestRecipe(seed=1, fps=8, num_frames=5, height_px=32, width_px=32, max_windows=1)
@@ -80,7 +84,9 @@ def folder(tmp_path):
 
 
 def test_good_clips_become_triplets_and_bad_ones_are_counted(folder, tmp_path):
-    figures = ingest(tmp_path / "real", FolderClips(folder, 0), replace(RECIPE, max_windows=3))
+    figures = ingest(
+        tmp_path / "real", FolderClips(folder, 0, category_of=category_of), replace(RECIPE, max_windows=3)
+    )
     table = read_manifest(tmp_path / "real")
     assert [key[:5] + key[-4:] for key in table["key"].to_pylist()] == [
         "good--w00", "good--w01", "good--w02", "good2-w00", "good2-w01", "good2-w02",
@@ -104,6 +110,35 @@ def test_good_clips_become_triplets_and_bad_ones_are_counted(folder, tmp_path):
         # The still and the frame are one view: the same share of both is bright.
         bright = [(picture.min(axis=2) > 150).mean() for picture in (frame, triplet.subject)]
         assert abs(bright[0] - bright[1]) < 0.06
+
+
+def test_clips_without_a_category_pass_the_gate(folder, tmp_path):
+    figures = ingest(tmp_path / "real", FolderClips(folder, 0, category_of=category_of))
+    assert set(read_manifest(tmp_path / "real")["category"].to_pylist()) == {"static_object"}
+    checked = run_gate(tmp_path / "real", GateBounds("real"), tmp_path / "html")
+    assert checked.failures == ()
+    assert checked.statistics["rows"] == figures["triplets"]
+
+
+def test_file_names_of_any_bytes_and_what_is_left_out(tmp_path):
+    place, contents = (
+        os.fsencode(tmp_path / "clips"),
+        [encode_mp4(growing_square(16 + n), 8) for n in range(3)],
+    )
+    os.mkdir(place)
+    for name, data in zip((b"caf\xe9", b"line\nbreak", b"z"), contents, strict=True):
+        for suffix, content in ((b".mp4", data), (b".txt", b"a square")):
+            with open(os.path.join(place, name + suffix), "wb") as file:
+                file.write(content)
+    for name in (b"g\xfc.jpg", b"b\x1b.doc"):
+        with open(os.path.join(place, name), "wb"):
+            pass
+    clips = FolderClips(tmp_path / "clips", 0, max_clips=2, category_of=category_of)
+    figures = ingest(tmp_path / "real", clips)
+    assert (figures["triplets"], figures["skipped_not_a_clip"], figures["left_out"]) == (2, 2, 1)
+    assert read_manifest(tmp_path / "real")["noun"].to_pylist() == ["caf", "line break"]
+    skipped = json.loads((tmp_path / "real" / "report" / "rejections.json").read_bytes())["skipped"]
+    assert [one.split(":")[0] for one in skipped["not_a_clip"]["examples"]] == ["b\\x1b.doc", "g\\udcfc.jpg"]
 
 
 def test_the_best_of_the_random_frames_is_taken():
@@ -201,11 +236,11 @@ def test_a_folder_of_bad_clips_says_so(tmp_path):
     (tmp_path / "a.mp4").write_bytes(b"x")
     (tmp_path / "a.txt").write_text("a dog")
     with pytest.raises(InputError, match=r"at least one triplet, got none; skipped: not_a_video \(1\)"):
-        ingest(tmp_path / "real", FolderClips(tmp_path, 0))
+        ingest(tmp_path / "real", FolderClips(tmp_path, 0, category_of=category_of))
 
 
 def test_real_clips_give_triplets(real_data, tmp_path):
-    clips = FolderClips(real_data / "videos", 0, max_clips=2)
+    clips = FolderClips(real_data / "videos", 0, max_clips=2, category_of=category_of)
     recipe = replace(RECIPE, max_windows=2, height_px=64, width_px=96)
     figures = ingest(tmp_path, clips, recipe, make_cut=lambda: make_segmenter("grabcut"))
     assert figures["triplets"] >= 2
@@ -218,10 +253,10 @@ def test_real_clips_give_triplets(real_data, tmp_path):
 def test_an_unchanged_dataset_is_recognised_without_being_read(folder, tmp_path, monkeypatch):
     from sugar.ingest import dataset
 
-    first = ingest(tmp_path / "real", FolderClips(folder, 0), verdict_key="a")
+    first = ingest(tmp_path / "real", FolderClips(folder, 0, category_of=category_of), verdict_key="a")
     with monkeypatch.context() as patched:
         patched.setattr(dataset, "run_shards", None)
-        again = ingest(tmp_path / "real", FolderClips(folder, 0), verdict_key="a")
+        again = ingest(tmp_path / "real", FolderClips(folder, 0, category_of=category_of), verdict_key="a")
     of_the_run = {"seconds", "shards_made", "triplets_per_second"}
     assert {n: v for n, v in again.items() if n not in of_the_run} == {
         n: v for n, v in first.items() if n not in of_the_run
@@ -231,5 +266,7 @@ def test_an_unchanged_dataset_is_recognised_without_being_read(folder, tmp_path,
     def reject(table):
         return table.set_column(table.column_names.index("accepted"), "accepted", [[False] * table.num_rows])
 
-    other = ingest(tmp_path / "real", FolderClips(folder, 0), verdict_key="b", judge=reject)
+    other = ingest(
+        tmp_path / "real", FolderClips(folder, 0, category_of=category_of), verdict_key="b", judge=reject
+    )
     assert other["accepted"] == 0 and other["shards_made"] == 0
