@@ -14,6 +14,7 @@ from sugar.data.key_seed import key_seed
 from sugar.data.scored import Score, with_scores
 from sugar.data.shard_pool import OnSkip
 from sugar.encoders.segmentation import NoSubject, Segmenter, motion_prior, usual_picture
+from sugar.encoders.weights import Weights, made_with
 from sugar.ingest.captions import Caption
 from sugar.ingest.clips import Clip
 from sugar.ingest.windows import Rules, Window, read_windows
@@ -35,7 +36,8 @@ class IngestRecipe:
         num_identities: triplets of one window, each with an identity image from another time of its scene.
         rules: what a clip and its windows must be.
         min_mask_area, max_mask_area: share of the frame that the subject covers.
-        segmentation: name of the segmenter, for the record.
+        segmentation, segmentation_networks, captioner: name and networks of the segmenter and network of the
+            captioner, for the record.
     """
 
     seed: int
@@ -49,6 +51,8 @@ class IngestRecipe:
     min_mask_area: float = 0.01
     max_mask_area: float = 0.9
     segmentation: str = "grabcut"
+    segmentation_networks: tuple[Weights, ...] = ()
+    captioner: tuple[Weights, ...] = ()
 
 
 def ingest_shard(
@@ -161,12 +165,12 @@ def _triplet(
         seed=clip.seed,
         source_digest=clip.digest,
         provenance={
-            "segmentation": recipe.segmentation,
+            "segmentation": made_with(recipe.segmentation, recipe.segmentation_networks),
             "identity_frame": str(frame),
             "identity_seconds": f"{shown_in.start_seconds + frame / recipe.fps:.3f}",
             "start_seconds": f"{window.start_seconds:.3f}",
         }
-        | ({} if clip.caption else {"caption": "model"}),
+        | ({} if clip.caption else {"caption": made_with("model", recipe.captioner)}),
     )
 
 

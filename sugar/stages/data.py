@@ -95,13 +95,13 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
     from sugar.ingest.dataset import ingest_dataset
     from sugar.ingest.shard import IngestRecipe
     from sugar.ingest.windows import Rules
-    from sugar.stages.fingerprints import network_digest
+    from sugar.stages.fingerprints import weights_of
     from sugar.stages.scoring import captioner, limits, networks_digest, scorers
     from sugar.synthesis.nouns import category_of
 
     settings, video = params.ingest, params.video
     size = {"num_frames": video.num_frames, "height_px": video.height_px, "width_px": video.width_px}
-    rules = Rules(min_side_px=settings.min_side_px, max_seconds=settings.max_seconds)
+    rules, described_by = Rules(min_side_px=settings.min_side_px, max_seconds=settings.max_seconds), ()
     make_caption, digest = captioner(params), networks_digest(params)
     make_cut, make_score, judge = scorers(params, settings.filters)
     if settings.kind == "sprites":
@@ -119,7 +119,8 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         # Real clips show more than their subject.
         make_cut = replace(make_cut, kind="distinct") if make_cut.kind == "grabcut" else make_cut
         if make_caption is not None:
-            digest = f"{digest} {network_digest(make_caption.name)}"
+            described_by = weights_of(make_caption.name)
+            digest = f"{digest} {described_by[0].digest}"
     recipe = IngestRecipe(
         seed=params.seed,
         fps=video.fps,
@@ -130,6 +131,8 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         min_mask_area=settings.min_mask_area,
         max_mask_area=settings.max_mask_area,
         segmentation=make_cut.kind,
+        segmentation_networks=weights_of(make_cut.detector, make_cut.segmenter),
+        captioner=described_by,
     )
     figures = ingest_dataset(
         outputs["real"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sugar.data.atomic import sha256_bytes, sha256_file
+from sugar.encoders.weights import Weights
 
 SUFFIXES = (".safetensors", ".json", ".txt", ".model")
 
@@ -21,3 +22,8 @@ def network_digest(source: str, subfolder: str = "") -> str:
     files = sorted(path for path in folder.rglob("*") if path.suffix in SUFFIXES)
     lines = [f"{path.relative_to(folder).as_posix()} {sha256_file(path)}" for path in files]
     return sha256_bytes("\n".join(lines).encode())
+
+
+def weights_of(*sources: str | None) -> tuple[Weights, ...]:
+    """The networks that are named, for the provenance of what they make."""
+    return tuple(Weights(source, network_digest(source)) for source in sources if source is not None)

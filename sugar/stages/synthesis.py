@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sugar.config import InputError, Params
 from sugar.data.file_states import local_state
-from sugar.stages.fingerprints import network_digest
+from sugar.stages.fingerprints import network_digest, weights_of
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -137,9 +137,10 @@ def synthesis_recipe(params: Params) -> SynthesisRecipe:
     Raises:
         InputError: a pipeline that is named is neither a folder nor a hub id.
     """
+    from sugar.stages.scoring import cutter
     from sugar.synthesis.shard import SynthesisRecipe
 
-    settings, video = params.synthesize, params.video
+    settings, video, cut = params.synthesize, params.video, cutter(params)
     return SynthesisRecipe(
         seed=params.seed,
         fps=video.fps,
@@ -150,7 +151,8 @@ def synthesis_recipe(params: Params) -> SynthesisRecipe:
         customize=settings.customize,
         expand=settings.expand,
         animate=settings.animate,
-        segmentation=params.networks.segmentation.kind,
+        segmentation=cut.kind,
+        segmentation_networks=weights_of(cut.detector, cut.segmenter),
         grammar=settings.prompts.grammar,
         generators=_generators(params),
     )

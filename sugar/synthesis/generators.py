@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sugar.config import InputError
+from sugar.encoders.weights import Weights
 
 if TYPE_CHECKING:
     import torch
@@ -70,15 +71,9 @@ class Generator:
     machine: Machine = field(default_factory=Machine)
 
     @property
-    def revision(self) -> str:
-        """Which weights, for the provenance: of a folder 12 digits of their digest, of a hub id the commit
-        that was downloaded; empty for a hub id that is not here."""
-        from huggingface_hub import try_to_load_from_cache
-
-        if Path(self.model).is_dir():
-            return self.digest[:12]
-        index = try_to_load_from_cache(self.model, "model_index.json")
-        return Path(index).parent.name[:12] if isinstance(index, str) else ""
+    def weights(self) -> Weights:
+        """What the provenance names."""
+        return Weights(self.model, self.digest, "model_index.json")
 
 
 @dataclass(frozen=True)

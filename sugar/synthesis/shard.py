@@ -16,6 +16,7 @@ from sugar.data.scored import Score, with_scores
 from sugar.data.shard_pool import OnSkip
 from sugar.data.subjects import Subject
 from sugar.encoders.segmentation import NoSubject, Segmenter
+from sugar.encoders.weights import Weights, made_with
 from sugar.sprites import BACKGROUNDS, draw_background, render_clip
 from sugar.synthesis.backends import Backends, Draft, Generators, check_backends, fill_of, load_backends
 from sugar.synthesis.customize import Customized
@@ -53,7 +54,7 @@ class SynthesisRecipe:
         seed: prompts and drawings; fps, num_frames, height_px, width_px: the videos.
         prompts_per_subject: triplets of one subject.
         customize, expand, animate: names of backends, see `sugar.synthesis.backends`.
-        segmentation: name of the segmenter, for the record.
+        segmentation, segmentation_networks: name and networks of the segmenter, for the record.
         grammar: key of GRAMMARS.
         generators: the pipelines of the backends of diffusers.
 
@@ -73,6 +74,7 @@ class SynthesisRecipe:
     segmentation: str = "grabcut"
     grammar: str = "sprites"
     generators: Generators = field(default_factory=Generators)
+    segmentation_networks: tuple[Weights, ...] = ()
 
     def __post_init__(self) -> None:
         if self.grammar not in GRAMMARS:
@@ -241,7 +243,7 @@ def _triplet(planned: Planned, clip: np.ndarray, recipe: SynthesisRecipe) -> Tri
             "camera": prompt.camera,
             "prompt": prompt.writer,
             **({"prompt_refused": prompt.refused, "answer": prompt.answer} if prompt.refused else {}),
-            "segmentation": _how_cut(portrait, recipe.segmentation),
+            "segmentation": _how_cut(portrait, recipe),
         },
     )
 
@@ -252,16 +254,17 @@ def _chosen(scene: Customized) -> dict[str, str]:
     return drawn if scene.score is None else drawn | {"candidate_score": f"{scene.score:.4f}"}
 
 
-def _how_cut(portrait: Portrait, segmenter: str) -> str:
+def _how_cut(portrait: Portrait, recipe: SynthesisRecipe) -> str:
     """How the subject was cut, as provenance."""
-    return {"alpha": "alpha", "mask": segmenter, "box": f"{segmenter} in a box"}[portrait.segmentation]
+    if portrait.segmentation == "alpha":
+        return "alpha"
+    how = recipe.segmentation if portrait.segmentation == "mask" else f"{recipe.segmentation} in a box"
+    return made_with(how, recipe.segmentation_networks)
 
 
 def _origin(kind: str, generator: Generator | None) -> str:
     """A backend as provenance: of a pipeline its model and revision too, "diffusers: MODEL@REVISION"."""
-    if kind != "diffusers" or generator is None:
-        return kind
-    return f"{kind}: {generator.model}" + (f"@{generator.revision}" if generator.revision else "")
+    return kind if kind != "diffusers" or generator is None else made_with(kind, [generator.weights])
 
 
 def portrait_of(subject: Subject, seed: int, cut: Segmenter) -> Portrait:

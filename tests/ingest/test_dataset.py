@@ -16,6 +16,7 @@ from sugar.data.shard_pool import Skips
 from sugar.data.shards import read_triplets
 from sugar.data.video_io import encode_mp4
 from sugar.encoders.segmentation import NoSubject, Segmentation, make_segmenter
+from sugar.encoders.weights import Weights
 from sugar.ingest.clips import FolderClips, SpriteClips
 from sugar.ingest.dataset import ingest_dataset
 from sugar.ingest.shard import IngestRecipe, ingest_shard
@@ -193,6 +194,16 @@ def test_clips_without_a_caption_are_described_or_skipped():
     (triplet,) = ingest_shard([clip], RECIPE, BrightCut(), score, Skips().add, describe)
     assert asked == [((5, 32, 32, 3), "square")]
     assert (triplet.prompt, triplet.provenance["caption"]) == ("a square that grows", "model")
+    assert triplet.provenance["segmentation"] == "grabcut"
+    named = replace(
+        RECIPE,
+        segmentation="grounded_sam",
+        segmentation_networks=(Weights("owner/dino"), Weights("owner/sam")),
+        captioner=(Weights("owner/blip"),),
+    )
+    (triplet,) = ingest_shard([clip], named, BrightCut(), score, Skips().add, describe)
+    assert triplet.provenance["caption"] == "model: owner/blip"
+    assert triplet.provenance["segmentation"] == "grounded_sam: owner/dino, owner/sam"
     skips = Skips()
     assert not list(ingest_shard([clip], RECIPE, BrightCut(), score, skips.add))
     assert skips.counts == {"no_caption": 1}

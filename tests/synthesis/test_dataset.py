@@ -17,6 +17,7 @@ from sugar.data.shard_pool import Skips
 from sugar.data.shards import read_triplets
 from sugar.data.subjects import Subject
 from sugar.encoders.segmentation import NoSubject, Segmentation
+from sugar.encoders.weights import Weights
 from sugar.sprites import NOUNS
 from sugar.synthesis.dataset import source_dataset, synthesize_dataset
 from sugar.synthesis.shard import SynthesisRecipe, portrait_of, synthesize_shard
@@ -196,6 +197,11 @@ def test_a_box_says_where_to_cut():
         synthesize_shard([boxed], RECIPE, RECIPE.load(), cut_the_middle, CountingScore(), Skips().add)
     )
     assert {t.provenance["segmentation"] for t in triplets} == {"grabcut in a box"}
+    named = replace(RECIPE, segmentation="grounded_sam", segmentation_networks=(Weights("owner/dino"),))
+    triplets = list(
+        synthesize_shard([boxed], named, named.load(), cut_the_middle, CountingScore(), Skips().add)
+    )
+    assert {t.provenance["segmentation"] for t in triplets} == {"grounded_sam in a box: owner/dino"}
 
 
 def test_unknown_backend():

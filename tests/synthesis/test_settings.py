@@ -45,6 +45,15 @@ def test_the_profile_names_all_three(params):
     assert generators.dino
 
 
+def test_the_recipe_names_the_networks_that_cut(params):
+    networks = synthesis_recipe(params(profiles=("cogvideox-5b",))).segmentation_networks
+    assert [network.source for network in networks] == [
+        "IDEA-Research/grounding-dino-base",
+        "facebook/sam2.1-hiera-large",
+    ]
+    assert synthesis_recipe(params()).segmentation_networks == ()
+
+
 def test_other_weights_other_adapter_or_other_writer_are_another_recipe(params, tmp_path):
     (tmp_path / "model_index.json").write_text("{}")
     overrides = [
