@@ -94,6 +94,7 @@ class Segmentation(Section):
     segmenter: Text | None
     box_threshold: Share
     mask_threshold: Share
+    min_mask_quality: Share
 
     @model_validator(mode="after")
     def _networks_are_named(self) -> Segmentation:

@@ -39,6 +39,7 @@ class GroundedSamSegmenter:
         segmenter: a `Sam2Model`.
         box_threshold: least confidence of a box.
         mask_threshold: probability at which a pixel is half in the mask.
+        min_mask_quality: least overlap with the truth (IoU) that the segmenter predicts of its mask.
         detector_size_px: short and longest long side of the picture shown to the detector.
     """
 
@@ -50,6 +51,7 @@ class GroundedSamSegmenter:
         *,
         box_threshold: float = 0.35,
         mask_threshold: float = 0.5,
+        min_mask_quality: float = 0.0,
         detector_size_px: tuple[int, int] = (DETECTOR_SHORT_PX, DETECTOR_LONG_PX),
     ) -> None:
         self.detector = detector
@@ -57,6 +59,7 @@ class GroundedSamSegmenter:
         self.segmenter = segmenter
         self.box_threshold = box_threshold
         self.mask_threshold = mask_threshold
+        self.min_mask_quality = min_mask_quality
         self.detector_size_px = detector_size_px
 
     @classmethod
@@ -91,7 +94,7 @@ class GroundedSamSegmenter:
         """The subject of a uint8 [H, W, 3] picture; the noun alone says what to find, or the box where it is.
 
         Raises:
-            NoSubject: when no box reaches the threshold, or its mask is empty.
+            NoSubject: when no box reaches the threshold, or its mask is empty or of low quality.
             InputError: for an empty noun.
         """
         if not noun.strip():
@@ -105,6 +108,11 @@ class GroundedSamSegmenter:
                 f"no {noun!r} found: box_threshold is {self.box_threshold}, the best box has {confidence:.3f}"
             )
         probability, quality = self._segment(image_rgb, corners)
+        if quality < self.min_mask_quality:
+            raise NoSubject(
+                f"no sure mask of {noun!r}: min_mask_quality is {self.min_mask_quality}, it has {quality:.3f}",
+                "unsure_mask",
+            )
         alpha = ((probability - self.mask_threshold) / _EDGE_SOFTNESS + 0.5).clamp(0.0, 1.0)
         mask = (alpha * 255).round().to(torch.uint8).cpu().numpy()
         if box is not None:

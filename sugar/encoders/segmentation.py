@@ -84,6 +84,7 @@ def make_segmenter(
     segmenter: str | Path | None = None,
     box_threshold: float = 0.35,
     mask_threshold: float = 0.5,
+    min_mask_quality: float = 0.0,
     device: str | torch.device = "cpu",
 ) -> Segmenter:
     """The segmenter of a configuration (`networks.segmentation`).
@@ -93,6 +94,7 @@ def make_segmenter(
         detector, segmenter: GroundingDINO and SAM 2 of "grounded_sam", each a folder or hub id.
         box_threshold: least confidence of a detected box.
         mask_threshold: least share of certainty of a pixel of the mask.
+        min_mask_quality: least overlap with the truth (IoU) that SAM 2 predicts of its mask.
 
     Raises:
         InputError: for an unknown kind or networks that are missing.
@@ -109,7 +111,12 @@ def make_segmenter(
         if detector is None or segmenter is None:
             raise InputError("networks.segmentation needs detector and segmenter for kind grounded_sam")
         return GroundedSamSegmenter.from_pretrained(
-            detector, segmenter, box_threshold=box_threshold, mask_threshold=mask_threshold, device=device
+            detector,
+            segmenter,
+            box_threshold=box_threshold,
+            mask_threshold=mask_threshold,
+            min_mask_quality=min_mask_quality,
+            device=device,
         )
     raise InputError(f"networks.segmentation.kind must be one of {SEGMENTER_KINDS}, got {kind!r}")
 

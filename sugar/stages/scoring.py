@@ -32,6 +32,7 @@ class MakeCut:
     segmenter: str | None
     box_threshold: float
     mask_threshold: float
+    min_mask_quality: float
     device: str
 
     def __call__(self) -> Segmenter:
@@ -90,6 +91,7 @@ def cutter(params: Params) -> MakeCut:
         segmenter=params.network("segmentation.segmenter") if grounded else None,
         box_threshold=settings.box_threshold,
         mask_threshold=settings.mask_threshold,
+        min_mask_quality=settings.min_mask_quality,
         device=params.networks.device,
     )
 
@@ -158,7 +160,8 @@ def networks_digest(params: Params) -> str:
     cut = cutter(params)
     names = [params.network("dino"), params.network("clip"), *filter(None, (cut.detector, cut.segmenter))]
     about = [network_digest(name) for name in names]
-    about += [cut.kind, str(cut.box_threshold), str(cut.mask_threshold), params.networks.flow.kind]
+    bounds = (cut.box_threshold, cut.mask_threshold, cut.min_mask_quality)
+    about += [cut.kind, *map(str, bounds), params.networks.flow.kind]
     if (head := _aesthetic(params)) is not None:
         if not Path(head).is_file():
             raise InputError(f"networks.aesthetic: {head}: no such file")

@@ -167,3 +167,26 @@ def test_thresholds(segmenter, image, monkeypatch):
         segmenter(image, "dog")
     with pytest.raises(InputError, match="noun"):
         segmenter(image, "  ")
+
+
+def test_a_mask_that_the_segmenter_doubts_is_refused(segmenter, image, monkeypatch):
+    monkeypatch.setattr(segmenter, "mask_threshold", 0.0)
+    with torch.no_grad():
+        _, quality = segmenter._segment(image, torch.tensor([0.25, 0.25, 0.75, 1.0]))
+    box = Box(0.25, 0.25, 0.75, 1.0)
+    monkeypatch.setattr(segmenter, "min_mask_quality", quality)
+    assert segmenter(image, "dog", box=box).score == pytest.approx(max(quality, 0.0))
+    monkeypatch.setattr(segmenter, "min_mask_quality", quality + 1e-3)
+    with pytest.raises(NoSubject, match="min_mask_quality is") as refused:
+        segmenter(image, "dog", box=box)
+    assert refused.value.reason == "unsure_mask"
+
+
+def test_the_bound_of_a_configuration_reaches_the_segmenter(tmp_path):
+    from sugar.stages.scoring import MakeCut
+
+    make_detector(tmp_path / "detector")
+    make_sam(tmp_path / "segmenter")
+    folders = (str(tmp_path / "detector"), str(tmp_path / "segmenter"))
+    made = MakeCut("grounded_sam", *folders, 0.1, 0.2, 0.3, "cpu")()
+    assert (made.box_threshold, made.mask_threshold, made.min_mask_quality) == (0.1, 0.2, 0.3)
