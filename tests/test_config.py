@@ -29,6 +29,13 @@ def test_shipped_file_is_valid_and_every_profile_too(project_root: Path):
         load_params(project_root / "params.yaml", profiles)
 
 
+@pytest.mark.parametrize("profile", ["cogvideox-2b", "cogvideox-5b"])
+def test_real_clips_show_their_subject_at_several_times(project_root: Path, profile: str):
+    ingest = load_params(project_root / "params.yaml", [profile]).ingest
+    assert ingest.num_identities > 1
+    assert ingest.max_windows > 1
+
+
 def test_mirror_has_exactly_the_keys_of_the_file(params_file: Path):
     def keys(value: object, prefix: str = "") -> set[str]:
         if not isinstance(value, dict):
