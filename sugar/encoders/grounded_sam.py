@@ -110,7 +110,7 @@ class GroundedSamSegmenter:
         probability, quality = self._segment(image_rgb, corners)
         if quality < self.min_mask_quality:
             raise NoSubject(
-                f"no sure mask of {noun!r}: min_mask_quality is {self.min_mask_quality}, it has {quality:.3f}",
+                f"no sure mask of {noun!r}: min_mask_quality is {self.min_mask_quality}, got {quality:.3f}",
                 "unsure_mask",
             )
         alpha = ((probability - self.mask_threshold) / _EDGE_SOFTNESS + 0.5).clamp(0.0, 1.0)
