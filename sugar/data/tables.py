@@ -121,11 +121,6 @@ def label_of(relative: PurePath) -> str:
     return " ".join(words) if said else ""
 
 
-def noun_of(relative: PurePath) -> str:
-    """`label_of`, and "subject" where the name says nothing."""
-    return label_of(relative) or "subject"
-
-
 def file_key(name: str, digest: str) -> str:
     """Key of a file: its name without the suffix, its odd characters replaced, and the digest."""
     stem = re.sub(r"[^A-Za-z0-9_]+", "-", name.rsplit(".", 1)[0]).strip("-_")[:80].rstrip("-_")

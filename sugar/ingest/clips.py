@@ -158,7 +158,10 @@ class FolderClips:
     def digest(self, index: int) -> str:
         """Name, label and contents of the file."""
         entry, digest = self.entries[index]
-        return "\x1f".join((entry.name, entry.noun, entry.caption, entry.category, digest, str(self.seed)))
+        box = () if entry.box is None else (str(entry.box),)
+        return "\x1f".join(
+            (entry.name, entry.noun, entry.caption, entry.category, digest, str(self.seed), *box)
+        )
 
     def load(self, index: int) -> Clip:
         """The clip; its key holds the start of its digest, so that equal names stay apart."""
@@ -169,4 +172,6 @@ class FolderClips:
         )
         key = f"{stem}-{digest[:8]}"
         number = key_seed(self.seed, key, "clip")
-        return Clip(key, entry.file, digest, entry.noun, entry.caption, category=entry.category, seed=number)
+        return Clip(
+            key, entry.file, digest, entry.noun, entry.caption, entry.category, seed=number, box=entry.box
+        )

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from sugar.box import Corners, read_box
 from sugar.config import InputError
 from sugar.data.image_io import BadMedia
 from sugar.data.printable import printable
-from sugar.data.tables import listed_file, noun_of, read_rows
+from sugar.data.tables import label_of, listed_file, read_rows
 from sugar.sprites import CATEGORIES
 from sugar.triplet import MAX_PROMPT_LENGTH
 
@@ -25,13 +26,14 @@ CategoryOf = Callable[[str], str]
 
 
 class ClipFile(NamedTuple):
-    """A file of a folder and its caption."""
+    """A file of a folder and its caption; box: what the subject stays in, in pixels of the upright frames."""
 
     file: Path
     name: str
     noun: str
     caption: str
     category: str
+    box: Corners | None = None
 
 
 class Skip(NamedTuple):
@@ -55,9 +57,10 @@ def list_clips(
 ) -> Listing:
     """Files and captions of a folder of clips.
 
-    With `captions.csv` (columns file, noun, caption and, if wanted, category) exactly its files, in its
-    order. Without it every clip below the folder that has a `.txt` of the same name beside it, sorted; that
-    text is the caption, and the noun is the sub-folder's name or, at the top, the words of the file's name.
+    With `captions.csv` (columns file, noun, caption and, if wanted, category and box) exactly its files, in
+    its order; `box` is what the subject stays in throughout the clip: left, top, right, bottom in pixels.
+    Without it every clip below the folder that has a `.txt` of the same name beside it, sorted; that text is
+    the caption, and the noun is the sub-folder's name or, at the top, the words of the file's name.
 
     Args:
         category_of: gives a category where the table does not.
@@ -108,10 +111,11 @@ def _clips_of_table(
             continue
         try:
             caption = _caption(row.get("caption", ""), f"{table} line {line}")
+            box = _box(row.get("box", ""), f"{table} line {line}")
         except BadMedia as bad:
             skip(line, bad.reason, str(bad))
             continue
-        clips.append(ClipFile(file, row["file"], row["noun"], caption, category))
+        clips.append(ClipFile(file, row["file"], row["noun"], caption, category, box))
     return clips, skips
 
 
@@ -133,10 +137,11 @@ def _clips_of_tree(
             caption = _text_beside(file)
             if captioned and not caption:
                 raise BadMedia("no_caption", f"{name}: has no caption and networks.captioner is null")
+            if not (noun := label_of(relative)):
+                raise BadMedia("no_noun", f"{name}: its name says no noun (a sub-folder or {TABLE} may)")
         except BadMedia as bad:
             skips.append(Skip(name, bad.reason, str(bad)))
             continue
-        noun = noun_of(relative)
         clips.append(ClipFile(file, name, noun, caption, category_of(noun)))
     return clips, skips
 
@@ -155,6 +160,14 @@ def _text_beside(clip: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise BadMedia("bad_caption", f"{file}: must be UTF-8 text ({error})") from error
     return _caption(text, str(file))
+
+
+def _box(text: str, where: str) -> Corners | None:
+    """Raises BadMedia: "bad_box"."""
+    try:
+        return read_box(text)
+    except ValueError as error:
+        raise BadMedia("bad_box", f"{where}: {error}") from error
 
 
 def _caption(text: str, where: str) -> str:

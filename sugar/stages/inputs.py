@@ -38,13 +38,11 @@ def look(params: Params, folder: Path) -> None:
 
 def _clips_state(params: Params) -> str | None:
     from sugar.data.file_states import local_state, states_digest
-    from sugar.ingest.clips import TABLE, VIDEO_SUFFIXES
 
     folder = params.given(str(params.ingest.folder))
     if not folder.is_dir():
         raise InputError(f"{folder}: must be an existing folder of clips")
-    suffixes = VIDEO_SUFFIXES | {".txt"}
-    files = [file for file in folder.rglob("*") if file.suffix.lower() in suffixes or file.name == TABLE]
+    files = [file for file in folder.rglob("*") if not file.is_dir()]
     return states_digest({file.relative_to(folder).as_posix(): local_state(file) for file in files})
 
 

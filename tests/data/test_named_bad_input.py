@@ -88,8 +88,8 @@ def test_clips(name, tmp_path):
 
 @pytest.mark.parametrize("caption", ["NUL \0 here", "🐕‍🦺 runs", "\u202eשלום", "long " * 2000])
 def test_captions_of_clips(caption, tmp_path):
-    (tmp_path / "a.mp4").write_bytes(encode_mp4(moving_clip(0, 5), 8))
-    (tmp_path / "a.txt").write_text(caption, encoding="utf-8")
+    (tmp_path / "dog.mp4").write_bytes(encode_mp4(moving_clip(0, 5), 8))
+    (tmp_path / "dog.txt").write_text(caption, encoding="utf-8")
     assert FolderClips(tmp_path, 0, category_of=category_of).load(0).caption == " ".join(caption.split())
 
 

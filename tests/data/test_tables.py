@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sugar.config import InputError
-from sugar.data.tables import file_key, label_of, listed_file, noun_of, read_rows
+from sugar.data.tables import file_key, label_of, listed_file, read_rows
 from sugar.triplet import check_key
 
 
@@ -79,15 +79,12 @@ def test_a_row_names_a_file_inside_the_folder(tmp_path, name):
         listed_file(folder, folder / "captions.csv", 4, name)
 
 
-def test_nouns_from_names():
-    assert noun_of(PurePath("Teddy_Bear2.JPG")) == "teddy bear"
-    assert noun_of(PurePath("coffee mug/3.png")) == "coffee mug"
-    assert noun_of(PurePath("0123.png")) == "subject"
-
-
 @pytest.mark.parametrize(
     "name, label",
     [
+        ("Teddy_Bear2.JPG", "teddy bear"),
+        ("coffee mug/3.png", "coffee mug"),
+        ("0123.png", ""),
         ("2023/IMG_0.jpg", ""),
         ("IMG-20230101-WA0001.jpg", ""),
         ("PXL_20231231_120000123.MP.jpg", ""),

@@ -51,8 +51,8 @@ def test_a_table_of_captions(tmp_path, clip_bytes):
 
 def test_clips_beyond_the_limit_are_counted_and_said(tmp_path, clip_bytes, caplog):
     for number, data in enumerate(clip_bytes):
-        (tmp_path / f"{number}.mp4").write_bytes(data)
-        (tmp_path / f"{number}.txt").write_text("a cup")
+        (tmp_path / f"cup{number}.mp4").write_bytes(data)
+        (tmp_path / f"cup{number}.txt").write_text("a cup")
     clips = FolderClips(tmp_path, 0, max_clips=1, category_of=category_of)
     assert (len(clips), clips.left_out) == (1, 2)
     assert "2 clips are left out, ingest.num_clips is 1" in caplog.text
@@ -63,14 +63,14 @@ def test_clips_beyond_the_limit_are_counted_and_said(tmp_path, clip_bytes, caplo
 
 def test_a_clip_that_cannot_be_read_costs_itself(tmp_path, clip_bytes, monkeypatch):
     def read(file):
-        if file.name == "b.mp4":
+        if file.name == "cup2.mp4":
             raise PermissionError(13, "Permission denied")
         return "0" * 64
 
-    for name in "ab":
+    for name in ("cup1", "cup2"):
         (tmp_path / f"{name}.mp4").write_bytes(clip_bytes[0])
         (tmp_path / f"{name}.txt").write_text("a cup")
     monkeypatch.setattr(clips_module, "sha256_file", read)
     clips = FolderClips(tmp_path, 0, category_of=category_of)
     assert len(clips) == 1
-    assert clips.skips == [("b.mp4", "unreadable_file", "b.mp4: cannot be read (Permission denied)")]
+    assert clips.skips == [("cup2.mp4", "unreadable_file", "cup2.mp4: cannot be read (Permission denied)")]

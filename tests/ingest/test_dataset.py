@@ -127,7 +127,7 @@ def test_file_names_of_any_bytes_and_what_is_left_out(tmp_path):
         [encode_mp4(growing_square(16 + n), 8) for n in range(3)],
     )
     os.mkdir(place)
-    for name, data in zip((b"caf\xe9", b"line\nbreak", b"z"), contents, strict=True):
+    for name, data in zip((b"caf\xe9", b"line\nbreak", b"zoo"), contents, strict=True):
         for suffix, content in ((b".mp4", data), (b".txt", b"a square")):
             with open(os.path.join(place, name + suffix), "wb") as file:
                 file.write(content)
@@ -244,8 +244,8 @@ def test_sprite_world_with_grabcut(tmp_path):
 
 
 def test_a_folder_of_bad_clips_says_so(tmp_path):
-    (tmp_path / "a.mp4").write_bytes(b"x")
-    (tmp_path / "a.txt").write_text("a dog")
+    (tmp_path / "dog.mp4").write_bytes(b"x")
+    (tmp_path / "dog.txt").write_text("a dog")
     with pytest.raises(InputError, match=r"at least one triplet, got none; skipped: not_a_video \(1\)"):
         ingest(tmp_path / "real", FolderClips(tmp_path, 0, category_of=category_of))
 

@@ -39,19 +39,29 @@ def test_captions_beside_the_clips(folder):
                 "red car/1.txt": "a red car\n  drives by\n",
                 "Dog_2.MP4": "",
                 "Dog_2.txt": "a dog",
-                "0001.m2ts": "",
-                "0001.txt": "\ufeffa thing",
+                "cup/0001.m2ts": "",
+                "cup/0001.txt": "\ufeffa thing",
+                "IMG_1.mov": "",
+                "IMG_1.txt": "a thing",
                 ".hidden.mp4": "",
                 "README.txt": "of whom",
             }
         )
     )
     assert [clip[1:] for clip in clips] == [
-        ("0001.m2ts", "subject", "a thing", "static_object"),
-        ("Dog_2.MP4", "dog", "a dog", "animal"),
-        ("red car/1.mp4", "red car", "a red car drives by", "active_object"),
+        ("Dog_2.MP4", "dog", "a dog", "animal", None),
+        ("cup/0001.m2ts", "cup", "a thing", "static_object", None),
+        ("red car/1.mp4", "red car", "a red car drives by", "active_object", None),
     ]
-    assert (skips, left_out) == ([], 0)
+    assert (reasons_of(skips), left_out) == ({"IMG_1.mov": "no_noun"}, 0)
+
+
+def test_boxes_of_the_table(folder):
+    files = dict.fromkeys(("a.mp4", "b.mp4", "c.mp4"), "")
+    table = 'file,noun,caption,box\na.mp4,dog,a dog,"8 16, 40 50"\nb.mp4,dog,a dog,\nc.mp4,dog,a dog,all\n'
+    clips, skips, _ = listing_of(folder(files | {"captions.csv": table}))
+    assert [clip.box for clip in clips] == [(8, 16, 40, 50), None]
+    assert reasons_of(skips) == {"captions.csv line 4": "bad_box"}
 
 
 def test_one_bad_caption_costs_its_clip_alone(folder):
@@ -97,7 +107,7 @@ def test_one_bad_row_costs_itself_alone(folder):
         'clip.dat,cup,"a cup\nof tea"',
     ]
     clips, skips, _ = listing_of(folder({"captions.csv": "\n".join(rows), "a.mp4": "", "clip.dat": ""}))
-    assert [clip[1:] for clip in clips] == [
+    assert [clip[1:5] for clip in clips] == [
         ("a.mp4", "dog", "a dog", "animal"),
         ("clip.dat", "cup", "a cup of tea", "static_object"),
     ]
