@@ -1,7 +1,9 @@
 """Real triplets end to end: any folder of clips in, triplets and counted skips out."""
 
+import csv
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -251,14 +253,28 @@ def test_a_folder_of_bad_clips_says_so(tmp_path):
 
 
 def test_real_clips_give_triplets(real_data, tmp_path):
-    clips = FolderClips(real_data / "videos", 0, max_clips=2, category_of=category_of)
-    recipe = replace(RECIPE, max_windows=2, height_px=64, width_px=96)
-    figures = ingest(tmp_path, clips, recipe, make_cut=lambda: make_segmenter("grabcut"))
-    assert figures["triplets"] >= 2
-    for triplet in read_triplets(tmp_path, read_manifest(tmp_path)):
-        assert triplet.video.shape == (5, 64, 96, 3)
+    boxes = {"01_dog.mp4": "430 340 900 610", "04_coffee.mp4": "320 0 790 600"}
+    (tmp_path / "clips").mkdir()
+    with (real_data / "videos" / "captions.csv").open() as table:
+        rows = [row | {"box": boxes.get(row["file"], "")} for row in csv.DictReader(table)]
+    with (tmp_path / "clips" / "captions.csv").open("w") as table:
+        writer = csv.DictWriter(table, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    for row in rows:
+        (tmp_path / "clips" / row["file"]).symlink_to(real_data / "videos" / row["file"])
+    clips = FolderClips(tmp_path / "clips", 0, category_of=category_of)
+    recipe = IngestRecipe(0, 8, 9, 96, 160, 4)
+    ingest(tmp_path / "real", clips, recipe, make_cut=lambda: make_segmenter("distinct"))
+    found = Counter()
+    for triplet in read_triplets(tmp_path / "real", read_manifest(tmp_path / "real")):
+        assert triplet.video.shape == (9, 96, 160, 3)
         assert max(triplet.subject.shape) > 400
-        assert (triplet.identity[..., 3] > 127).any()
+        found[triplet.noun] += 1
+        red, _, blue = triplet.identity[triplet.identity[..., 3] > 127][:, :3].T.astype(int)
+        if triplet.noun in ("dog", "kettle"):  # neither the owner's jeans nor the mug
+            assert (blue > red + 40).mean() < 0.1
+    assert min(found[noun] for noun in ("dog", "cup", "toy block", "kettle")) >= 2
 
 
 def test_an_unchanged_dataset_is_recognised_without_being_read(folder, tmp_path, monkeypatch):
