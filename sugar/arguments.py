@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -31,8 +32,13 @@ STAGE_EXAMPLES = {
         "sugar synthesize",
         "sugar synthesize --set synthesize.prompts_per_subject=4",
         "sugar synthesize --recalibrate --precision 0.9 --labels judged.csv --write profiles/strict.yaml",
+        "sugar synthesize --profile strict",
     ],
-    "ingest": ["sugar ingest", "sugar ingest --set ingest.kind=folder --set ingest.folder=clips"],
+    "ingest": [
+        "sugar ingest",
+        "sugar ingest --set ingest.kind=folder --set ingest.folder=clips",
+        "sugar ingest --recalibrate --precision 0.9 --labels judged.csv --write profiles/strict.yaml",
+    ],
     "validate": ["sugar validate", "sugar validate --set validate.min_rows.real=1000"],
     "encode": ["sugar encode", "sugar encode --profile smoke"],
     "pretrain": ["sugar pretrain", "sugar pretrain --set pretrain.steps=2000"],
@@ -92,17 +98,51 @@ def _add_ablation(parser: argparse.ArgumentParser, verb: str) -> None:
         parser.add_argument("--ablation", metavar="NAME", help=ABLATION_HELP[verb])
 
 
+def _number(text: str, rule: str) -> float:
+    """The number that a text says.
+
+    Raises:
+        ArgumentTypeError: it says none that is finite; a ValueError would be told by the function's name.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text}")
+    return value
+
+
+def _whole(text: str, low: int, high: float, rule: str) -> int:
+    """The whole number from `low` to `high` that a text says: 100, 1_000 or 2.5e6."""
+    try:
+        value = int(text)
+    except ValueError:
+        number = _number(text, rule)
+        value = int(number) if number.is_integer() else low - 1
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text}")
+    return value
+
+
 def _scale(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number >= 0, got {text}")
+    rule = "a number >= 0"
+    if (value := _number(text, rule)) < 0.0:
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text}")
     return value
 
 
 def _share(text: str) -> float:
-    value = float(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 1, got {text}")
+    rule = "a number from 0 to 1"
+    if not 0.0 <= (value := _number(text, rule)) <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text}")
+    return value
+
+
+def _positive_share(text: str) -> float:
+    rule = "a number above 0 and at most 1"
+    if not 0.0 < (value := _number(text, rule)) <= 1.0:
+        raise argparse.ArgumentTypeError(f"must be {rule}, got {text}")
     return value
 
 
@@ -119,24 +159,15 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text}")
-    return value
+    return _whole(text, 1, math.inf, "a whole number >= 1")
 
 
 def _seed(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2**63 - 1, got {text}")
-    return value
+    return _whole(text, 0, 2**63 - 1, "a whole number from 0 to 2**63 - 1")
 
 
 def _port(text: str) -> int:
-    value = int(text)
-    if not 0 <= value < 65536:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 65535, got {text}")
-    return value
+    return _whole(text, 0, 65535, "a whole number from 0 to 65535")
 
 
 def _add_generate(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -182,13 +213,27 @@ def _add_recalibrate(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--recalibrate",
         action="store_true",
-        help="make nothing: print thresholds for --precision, chosen where the truth is known",
+        help="make nothing: print thresholds that together reach --precision, chosen where the truth "
+        "is known, with precision and recall on samples held out",
     )
-    group.add_argument("--precision", metavar="SHARE", type=_share, default=0.75, help="default: 0.75")
     group.add_argument(
-        "--labels", metavar="FILE.csv", type=Path, help="judged samples (key,good); default: Sprite World"
+        "--precision",
+        metavar="SHARE",
+        type=_positive_share,
+        help="wanted share of good samples among all that is accepted; default: 0.75",
     )
-    group.add_argument("--write", metavar="FILE.yaml", type=Path, help="keep them as a profile too")
+    group.add_argument(
+        "--labels",
+        metavar="FILE.csv",
+        type=Path,
+        help="judged samples of the dataset: key,good (yes or no); default: clips of Sprite World",
+    )
+    group.add_argument(
+        "--write",
+        metavar="FILE.yaml",
+        type=Path,
+        help="keep them as a profile too: profiles/NAME.yaml for --profile NAME",
+    )
 
 
 def _add_plan(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -205,13 +250,25 @@ def _add_plan(verbs: argparse._SubParsersAction[_Parser]) -> None:
     parser.add_argument("--gpus", metavar="N", type=_count, help="default: training.num_processes")
     parser.add_argument("--gpu-memory-gib", metavar="GIB", type=_scale, help="in place of the GPU's own")
     parser.add_argument(
-        "--utilisation", metavar="SHARE", type=_share, default=0.35, help="of the GPU's peak; default: 0.35"
+        "--utilisation",
+        metavar="SHARE",
+        type=_positive_share,
+        default=0.35,
+        help="of the GPU's peak; default: 0.35",
     )
     parser.add_argument(
-        "--triplets", metavar="N", type=_count, default=100_000, help="for storage and synthesis; 100000"
+        "--triplets",
+        metavar="N",
+        type=_count,
+        default=100_000,
+        help="for storage and synthesis; default: 1e5",
     )
     parser.add_argument(
-        "--acceptance", metavar="SHARE", type=_share, default=0.5, help="of made triplets; default: 0.5"
+        "--acceptance",
+        metavar="SHARE",
+        type=_positive_share,
+        default=0.5,
+        help="of made triplets; default: 0.5",
     )
     parser.add_argument("--json", action="store_true", help="for programs")
 

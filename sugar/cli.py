@@ -37,12 +37,13 @@ def _params(args: argparse.Namespace) -> Params:
 
 
 def _run_stage(args: argparse.Namespace) -> None:
-    params = _params(args)
     if getattr(args, "recalibrate", False):
-        from sugar.stages.recalibrating import recalibrate
-
-        print(recalibrate(params, args.verb, precision=args.precision, labels=args.labels, out=args.write))
+        _run_recalibrate(args)
         return
+    for name in ("precision", "labels", "write"):
+        if getattr(args, name, None) is not None:
+            raise InputError(f"--{name} must come with --recalibrate, got it alone: {getattr(args, name)}")
+    params = _params(args)
     from sugar.stages import run_ablation_stage, run_stage
 
     start = time.monotonic()
@@ -52,6 +53,14 @@ def _run_stage(args: argparse.Namespace) -> None:
         metrics = run_ablation_stage(args.verb, params, args.ablation)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())
     print(f"{args.verb}: done in {time.monotonic() - start:.1f} s: {figures}", flush=True)
+
+
+def _run_recalibrate(args: argparse.Namespace) -> None:
+    params = _params(args)
+    from sugar.stages.recalibrating import PRECISION, recalibrate
+
+    precision = PRECISION if args.precision is None else args.precision
+    print(recalibrate(params, args.verb, precision=precision, labels=args.labels, out=args.write))
 
 
 def _run_foundation(args: argparse.Namespace) -> None:
@@ -120,9 +129,6 @@ def _run_results(args: argparse.Namespace) -> None:
 
 def _run_plan(args: argparse.Namespace) -> None:
     params = _params(args)
-    for name in ("utilisation", "acceptance"):
-        if getattr(args, name) == 0.0:
-            raise InputError(f"--{name} must be above 0")
     from sugar.planning.plan import plan_text
     from sugar.stages.planning import plan
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sugar import cli
+from sugar.arguments import build_parser
 from sugar.training.signals import EXIT_START_AGAIN, Preempted
 
 VERBS = (
@@ -50,6 +51,13 @@ def test_help_has_the_common_options_and_an_example(verb: str, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(
+    "text, number", [("2.5e6", 2_500_000), ("2_500_000", 2_500_000), ("7", 7), ("1e0", 1)]
+)
+def test_whole_numbers_may_be_written_with_a_power_of_ten(text: str, number: int):
+    assert build_parser().parse_args(["plan", "--triplets", text]).triplets == number
+
+
+@pytest.mark.parametrize(
     "argv, sentence",
     [
         ([], "the following arguments are required: VERB"),
@@ -62,10 +70,13 @@ def test_help_has_the_common_options_and_an_example(verb: str, capsys: pytest.Ca
         (["source", "--params", "none.yaml"], "none.yaml: cannot be read: No such file or directory"),
         (["generate"], "the following arguments are required: --model"),
         ([*GENERATE, "--steps", "0"], "argument --steps: must be a whole number >= 1, got 0"),
-        ([*GENERATE, "--steps", "many"], "argument --steps: invalid"),
+        ([*GENERATE, "--steps", "many"], "argument --steps: must be a whole number >= 1, got many"),
+        ([*GENERATE, "--steps", "2.5"], "argument --steps: must be a whole number >= 1, got 2.5"),
+        ([*GENERATE, "--seed", "x"], "argument --seed: must be a whole number from 0 to 2**63 - 1, got x"),
+        ([*GENERATE, "--image-guidance", "x"], "argument --image-guidance: must be a number >= 0, got x"),
         ([*GENERATE, "--seed", "-1"], "argument --seed: must be a whole number"),
         ([*GENERATE, "--image-guidance", "nan"], "argument --image-guidance: must be a number >= 0"),
-        ([*GENERATE, "--drop-dino-until", "2"], "argument --drop-dino-until: must be between 0 and 1"),
+        ([*GENERATE, "--drop-dino-until", "2"], "argument --drop-dino-until: must be a number from 0 to 1"),
         (["submit", "x.py", "--local", "--dry-run"], "not allowed with argument"),
         (["foundation", "--only", "dog"], "--only must name networks of vae, dino"),
         (
@@ -73,6 +84,9 @@ def test_help_has_the_common_options_and_an_example(verb: str, capsys: pytest.Ca
             "README.md/data/subjects: cannot be written to (Not a dir",
         ),
         (["plan", "--gpus", "0"], "argument --gpus: must be a whole number >= 1, got 0"),
+        (["plan", "--triplets", "1e400"], "argument --triplets: must be a whole number >= 1, got 1e400"),
+        (["plan", "--acceptance", "0"], "--acceptance: must be a number above 0 and at most 1, got 0"),
+        (["studio", "--port", "http"], "--port: must be a whole number from 0 to 65535, got http"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(

@@ -105,7 +105,6 @@ def test_the_text_says_what_does_not_fit(capsys) -> None:
         (["--gpu", "abacus"], "--gpu must be one of l4, "),
         (["--gpus", "3"], r"global_batch must be a multiple of micro_batch \* GPUs \(8 \* 3\), got 16"),
         (["--set", "video.height_px=60"], "must be multiples of 8"),
-        (["--utilisation", "0"], "--utilisation must be above 0"),
     ],
 )
 def test_bad_input_is_one_line(capsys, arguments, says) -> None:
