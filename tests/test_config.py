@@ -233,6 +233,17 @@ def test_import_is_light():
     assert result.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize("section", ["synthesize", "ingest"])
+def test_a_bound_on_a_score_that_nothing_gives_is_found_when_the_file_is_read(
+    params_file: Path, section: str
+):
+    override = f"{section}.filters.min_aesthetic=5"
+    sentence = f"{section}.filters.min_aesthetic must be null when networks.aesthetic is null, got 5"
+    with pytest.raises(InputError, match=sentence):
+        load_params(params_file, overrides=[override])
+    load_params(params_file, overrides=[override, "networks.aesthetic=head.safetensors"])
+
+
 @pytest.mark.parametrize(
     "override, sentence",
     [

@@ -221,6 +221,12 @@ def _checked(layers: Sequence[tuple[str, dict[str, Any]]], folder: Path) -> Para
         if name not in (*COMPARED, *params.ablations):
             known = ", ".join([*COMPARED, *params.ablations])
             raise InputError(f"evaluate.compare must name some of {known}, got {name!r}")
+    for name, section in (("synthesize", params.synthesize), ("ingest", params.ingest)):
+        least = section.filters.min_aesthetic
+        if least is not None and params.networks.aesthetic is None:
+            raise InputError(
+                f"{name}.filters.min_aesthetic must be null when networks.aesthetic is null, got {least:g}"
+            )
     return params
 
 
