@@ -197,6 +197,32 @@ def test_another_threshold_on_synthetic_data_leaves_the_real_latents_and_stage_1
     assert after == (real, latents, stage1)
 
 
+def test_the_page_about_filters_judges_the_thresholds_in_force_where_the_truth_is_known(
+    chain, project_root: Path, tiny_networks: Path, tmp_path: Path
+):
+    from sugar.stages import truth
+
+    root = tmp_path / "copy"
+    shutil.copytree(chain[0].path("subjects"), root / "data" / "subjects")
+    shutil.copytree(chain[0].path("synthetic"), root / "data" / "synthetic")
+    report = root / "data" / "synthetic" / "report"
+
+    def page(*overrides: str) -> str:
+        run_stage("synthesize", make_params(project_root, root, tiny_networks, *overrides))
+        return (report / "filters.html").read_text()
+
+    first = page()
+    assert "clips of Sprite World that are right or bad in one known way" in first
+    assert "5 good, 5 bad. In force: image_text 0, identity 0.1" in first
+    scored = (report / truth.SCORED).read_bytes()
+    other = page("synthesize.filters.min_identity=1.0")
+    assert "identity 1," in other
+    assert "<td>identity_low alone</td><td>5</td><td>5</td><td>-</td><td>0</td>" in other
+    assert (report / truth.SCORED).read_bytes() == scored
+    nulls = [f"synthesize.filters.min_{n}=null" for n in ("image_text", "identity", "consecutive", "flow_px")]
+    assert "on labelled samples" not in page(*nulls)
+
+
 def test_an_ablation_is_trained_alike_and_stands_beside_the_default_model(chain):
     from mlflow import MlflowClient
 

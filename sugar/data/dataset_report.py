@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,10 +18,11 @@ from sugar.data.image_io import encode_png
 from sugar.data.manifest import score_names, write_manifest
 from sugar.data.shard_pool import MAX_EXAMPLES, ShardRun
 from sugar.data.shards import read_triplets
+from sugar.data.verdicts import Judge, Labelled, in_force, kept_labels, rows_by_reason
 from sugar.triplet import Triplet
 
-Judge = Callable[[pa.Table], pa.Table]
-"""Fills the columns `accepted` and `reasons` of a manifest from its scores."""
+Truth = Callable[[Path, int], Labelled | None]
+"""From the report's folder and the number of rows to labelled samples such as the dataset's; None: none."""
 
 ROW_PX = 96
 MAX_REASONS = 12
@@ -30,7 +30,7 @@ MAX_REASONS = 12
 
 def publish_dataset(
     folder: Path | str, run: ShardRun, judge: Judge | None = None, *, report: Path | str | None = None,
-    num_shown: int = 24, limits: Mapping[str, Sequence[float]] | None = None,
+    num_shown: int = 24, limits: Mapping[str, Sequence[float]] | None = None, truth: Truth | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Write the manifest with the verdicts, and the report; returns the counts and the rate.
 
@@ -42,6 +42,8 @@ def publish_dataset(
         report: folder for contact_sheet.png (kept), rejected-REASON.png, rejections.json and filters.html.
         num_shown: triplets on a sheet.
         limits: score -> the thresholds of `judge`, for the page.
+        truth: labelled samples, on which the page says how right the verdicts are; labels that
+            `--recalibrate` noted in the report tell it too.
 
     Raises:
         InputError: there is not one triplet; the message says why.
@@ -51,12 +53,14 @@ def publish_dataset(
         reasons = ", ".join(f"{reason} ({count})" for reason, count in sorted(run.skips.counts.items()))
         raise InputError(f"{folder}: must get at least one triplet, got none; skipped: {reasons or 0}")
     table = write_manifest(folder, judge(table) if judge else table)
-    rejected = _by_reason(table)
+    rejected = rows_by_reason(table)
     if report is not None:
         _write_sheets(Path(folder), Path(report), table, rejected, num_shown)
         rejections = _rejections(run, table, rejected)
         write_json_atomic(Path(report) / "rejections.json", rejections)
-        write_filter_page(Path(report), table, rejections, limits)
+        known = [kept_labels(Path(report), table), truth and truth(Path(report), table.num_rows)]
+        judged = [in_force(judge, labelled) for labelled in known if labelled and judge]
+        write_filter_page(Path(report), table, rejections, limits, judged)
     return _metrics(run, table, rejected)
 
 
@@ -84,26 +88,6 @@ def _resized(picture: np.ndarray, height_px: int, width_px: int) -> np.ndarray:
     return cv2.resize(
         picture, (width_px, height_px), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     )
-
-
-def reason_kind(reason: str) -> str:
-    """What rows rejected for like reasons share: "identity 0.41 < 0.60" is "identity_low"."""
-    name, *rest = reason.split()
-    ending = "low" if "<" in rest else "high" if ">" in rest else rest[-1] if rest else ""
-    return re.sub(r"[^a-z0-9]+", "_", f"{name} {ending}".lower()).strip("_")
-
-
-def _by_reason(table: pa.Table) -> dict[str, np.ndarray]:
-    """Kind of reason -> row numbers, the most frequent first."""
-    lists: Any = table["reasons"].combine_chunks()
-    rows = np.asarray(lists.value_parent_indices())
-    # Millions of reasons are a few thousand texts.
-    texts = lists.flatten().dictionary_encode()
-    kinds = [reason_kind(reason) for reason in texts.dictionary.to_pylist()]
-    names, kind_of_text = np.unique(np.asarray(kinds, dtype=str), return_inverse=True)
-    number = kind_of_text[texts.indices.to_numpy()]
-    found = {str(name): rows[number == i] for i, name in enumerate(names)}
-    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
 def _write_sheets(

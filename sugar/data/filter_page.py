@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 
 from sugar.data.manifest import SCORE_PREFIX, score_names
 
-CALIBRATION = "calibration.json"
-"""Written by `sugar synthesize --recalibrate` beside the page: precision and recall where truth is known."""
+PROPOSAL = "proposal.json"
+"""Written by `sugar synthesize --recalibrate` beside the page: thresholds that it proposes."""
 NUM_BINS = 40
 _WIDTH, _HEIGHT = 480, 120
 _KEPT, _REJECTED = "#4c8c5a", "#c8654e"
@@ -55,22 +55,24 @@ def write_filter_page(
     table: pa.Table,
     rejections: Mapping[str, Any],
     limits: Mapping[str, Sequence[float]] | None = None,
+    judged: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write `filters.html` into the folder of the report, and `histograms.json` with its numbers.
 
     Args:
-        report: where the sheets lie (contact_sheet.png, rejected-REASON.png).
+        report: where the sheets lie (contact_sheet.png, rejected-REASON.png), and PROPOSAL where there is one.
         table: the manifest.
         rejections: contents of rejections.json.
         limits: score -> its thresholds, shown as lines in its histogram.
+        judged: of `verdicts.in_force`, one for each set of labelled samples.
     """
     from sugar.data.atomic import write_bytes_atomic, write_json_atomic
 
     found = histograms(table)
     write_json_atomic(report / "histograms.json", found)
-    calibration = report / CALIBRATION
-    truth = json.loads(calibration.read_text(encoding="utf-8")) if calibration.is_file() else None
-    page = filter_page(found, rejections, report, truth, limits)
+    file = report / PROPOSAL
+    proposal = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    page = filter_page(found, rejections, report, limits=limits, judged=judged, proposal=proposal)
     write_bytes_atomic(report / "filters.html", page.encode())
 
 
@@ -78,26 +80,31 @@ def filter_page(
     found: Mapping[str, Mapping[str, list[float]]],
     rejections: Mapping[str, Any],
     report: Path,
-    truth: Mapping[str, Any] | None = None,
+    *,
     limits: Mapping[str, Sequence[float]] | None = None,
+    judged: Sequence[Mapping[str, Any]] = (),
+    proposal: Mapping[str, Any] | None = None,
 ) -> str:
     """HTML of the page; pictures are named relative to it.
 
     Args:
         found: of `histograms`.
-        truth: score -> {threshold, precision, recall, num_good, num_bad} on labelled samples.
         limits: score -> its thresholds.
+        judged: of `verdicts.in_force`.
+        proposal: of `sugar.filtering.recalibration.Proposal.as_json`.
     """
     parts = [
         f"<!doctype html><meta charset='utf-8'><title>Filters</title><style>{_STYLE}</style><h1>Filters</h1>",
         f"<p>{rejections['triplets']} triplets, {rejections['accepted']} kept.</p>",
         _table("Rejected", rejections["rejected"]),
         _table("Skipped before scoring", rejections["skipped"]),
-        _truth(truth),
+        *(_in_force(about, limits or {}) for about in judged),
+        _proposal(proposal),
         "<h2>Scores</h2>",
         f"<p><span style='color:{_KEPT}'>kept</span>, <span style='color:{_REJECTED}'>rejected</span></p>",
         *(_figure(name, bins, (limits or {}).get(name, ())) for name, bins in found.items() if bins["edges"]),
         *(_sheet(path, report) for path in sorted(report.glob("*.png"))),
+        _without_sheet([r for r in rejections["rejected"] if not (report / f"rejected-{r}.png").is_file()]),
     ]
     return "\n".join(parts)
 
@@ -113,18 +120,50 @@ def _table(title: str, reasons: Mapping[str, Any]) -> str:
     return f"<h2>{title}</h2><table><tr><th>reason</th><th>count</th><th>examples</th></tr>{rows}</table>"
 
 
-def _truth(truth: Mapping[str, Any] | None) -> str:
-    if not truth:
-        return ""
-    names = ("threshold", "precision", "recall", "num_good", "num_bad")
-    rows = "".join(
-        f"<tr><td>{html.escape(score)}</td>"
-        + "".join(f"<td>{row[name]:.4g}</td>" for name in names)
-        + "</tr>"
-        for score, row in truth.items()
+def _in_force(about: Mapping[str, Any], limits: Mapping[str, Sequence[float]]) -> str:
+    """Precision and recall of the thresholds that made this dataset's verdicts."""
+    told = ", ".join(f"{name} {' and '.join(f'{v:.4g}' for v in values)}" for name, values in limits.items())
+    rows = {name if name == "together" else f"{name} alone": row for name, row in about["rows"].items()}
+    names = ("refused_good", "refused_bad", "precision", "recall")
+    return (
+        "<h2>Thresholds in force, on labelled samples</h2>"
+        f"<p>{html.escape(about['about'])}: {about['good']} good, {about['bad']} bad. "
+        f"In force: {html.escape(told) or 'none'}. A reason that is not listed refuses none of them.</p>"
+        + _figures_table("reason", names, rows)
     )
-    heads = "".join(f"<th>{name.replace('num_', '')}</th>" for name in names)
-    return f"<h2>Thresholds on labelled samples</h2><table><tr><th>score</th>{heads}</tr>{rows}</table>"
+
+
+def _proposal(proposal: Mapping[str, Any] | None) -> str:
+    """What `--recalibrate` proposes; never mixed with what is in force."""
+    if proposal is None:
+        return ""
+    names = ("threshold", "refused_good", "refused_bad")
+    together = {name: row for name, row in proposal["together"].items() if row is not None}
+    return (
+        "<h2>Proposal of --recalibrate (not in force unless its profile is used)</h2>"
+        f"<p>For a precision of {proposal['precision']:g}, on {html.escape(proposal['about'])}: "
+        f"{proposal['good']} good, {proposal['bad']} bad. A bound that is not listed is null.</p>"
+        + _figures_table("bound", names, proposal["bounds"])
+        + _figures_table("all together", ("precision", "recall"), together)
+    )
+
+
+def _figures_table(title: str, names: Sequence[str], rows: Mapping[str, Mapping[str, Any]]) -> str:
+    body = "".join(
+        f"<tr><td>{html.escape(name)}</td>"
+        + "".join(f"<td>{'-' if row[n] is None else format(row[n], '.4g')}</td>" for n in names)
+        + "</tr>"
+        for name, row in rows.items()
+    )
+    heads = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in names)
+    return f"<table><tr><th>{title}</th>{heads}</tr>{body}</table>"
+
+
+def _without_sheet(reasons: Sequence[str]) -> str:
+    if not reasons:
+        return ""
+    listed = ", ".join(map(html.escape, reasons))
+    return f"<p>{len(reasons)} rarer reasons have no sheet here: {listed}.</p>"
 
 
 def _figure(name: str, bins: Mapping[str, list[float]], limits: Sequence[float]) -> str:

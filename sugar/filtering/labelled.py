@@ -1,27 +1,52 @@
 """Clips of Sprite World that are good or bad in one known way: the ground on which thresholds are chosen."""
 
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from sugar.data.manifest import SCORE_PREFIX
+from sugar.data.verdicts import Labelled
 from sugar.sprites import BACKGROUNDS, MOTIONS, NOUNS, STYLES, SpriteClip, draw_identity, sample_clip
 
-KINDS: Mapping[str, Mapping[str, bool]] = {
-    "right": {
-        "image_text": True,
-        "identity": True,
-        "consecutive": True,
-        "random_pair": True,
-        "flow_px": True,
-    },
-    "other subject": {"identity": False},
-    "other prompt": {"image_text": False},
-    "flicker": {"consecutive": False, "random_pair": False},
-    "morph": {"random_pair": False},
-    "frozen": {"flow_px": False},
+KINDS: Mapping[str, bool] = {
+    "right": True,
+    "other subject": False,
+    "other prompt": False,
+    "flicker": False,
+    "morph": False,
+    "frozen": False,
 }
-"""What each kind of clip is good (true) or bad (false) at; a score that is not named is not judged on it."""
+"""Whether a kind of clip is good."""
+NUM_TOGETHER = 64
+"""Clips that are scored in one call."""
+
+ScoreClips = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], Mapping[str, np.ndarray]]
+"""(frames [B, T, H, W, 3], identities, prompts) to scores, as `score_triplets` with its judges."""
+
+
+def labelled_sprites(
+    score: ScoreClips, *, num_clips: int, seed: int, num_frames: int = 9, side_px: int = 64
+) -> Labelled:
+    """Scored clips of Sprite World, half of them good: `num_clips` of each bad kind, as many right in all.
+
+    Args:
+        score: what scores them, with the networks that thresholds are for.
+    """
+    columns: dict[str, list[np.ndarray]] = {}
+    num_bad = sum(not good for good in KINDS.values())
+    for kind, good in KINDS.items():
+        clips = _labelled_clips(kind, num_clips * num_bad if good else num_clips, seed, num_frames, side_px)
+        while part := list(itertools.islice(clips, NUM_TOGETHER)):
+            frames, identities, prompts = zip(*part, strict=True)
+            found = {f"{SCORE_PREFIX}{n}": v for n, v in score(np.stack(frames), identities, prompts).items()}
+            for name, values in {**found, "good": np.full(len(part), good)}.items():
+                columns.setdefault(name, []).append(values)
+    table = pa.table({name: np.concatenate(parts) for name, parts in columns.items()})
+    kinds = ", ".join(kind for kind, good in KINDS.items() if not good)
+    return Labelled(table, f"clips of Sprite World that are right or bad in one known way ({kinds})")
 
 
 def labelled_batch(
@@ -37,10 +62,18 @@ def labelled_batch(
     Raises:
         ValueError: for an unknown kind.
     """
+    clips = _labelled_clips(kind, num_clips, seed, num_frames, side_px)
+    frames, identities, prompts = zip(*clips, strict=True)
+    return np.stack(frames), list(identities), list(prompts)
+
+
+def _labelled_clips(
+    kind: str, num_clips: int, seed: int, num_frames: int, side_px: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
+    """Frames, identity image and prompt of each; a longer list begins with a shorter one."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     rng, prompt_rng = np.random.default_rng([seed, 0]), np.random.default_rng([seed, 1])
-    frames, identities, prompts = [], [], []
     for _ in range(num_clips):
         clip, other = _pair(rng, num_frames, side_px)
         shown = clip.frames_THWC
@@ -50,10 +83,8 @@ def labelled_batch(
             shown = np.concatenate([shown[: num_frames // 2], other.frames_THWC[num_frames // 2 :]])
         elif kind == "frozen":
             shown = np.repeat(shown[:1], num_frames, axis=0)
-        frames.append(shown)
-        identities.append((other if kind == "other subject" else clip).subject_rgba)
-        prompts.append(_other_prompt(prompt_rng, clip) if kind == "other prompt" else clip.caption)
-    return np.stack(frames), identities, prompts
+        identity = (other if kind == "other subject" else clip).subject_rgba
+        yield shown, identity, _other_prompt(prompt_rng, clip) if kind == "other prompt" else clip.caption
 
 
 def _pair(rng: np.random.Generator, num_frames: int, side_px: int) -> tuple[SpriteClip, SpriteClip]:

@@ -5,10 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from sugar.data.code_digest import code_digest
-from sugar.data.dataset_report import Judge, publish_dataset
+from sugar.data.dataset_report import Truth, publish_dataset
 from sugar.data.published import PUBLISHING, published, remember
 from sugar.data.scored import Score
 from sugar.data.shard_pool import MakeShard, OnSkip, inputs_digest, run_shards
+from sugar.data.verdicts import Judge
 from sugar.encoders.segmentation import Segmenter
 from sugar.ingest.captions import Caption
 from sugar.ingest.clips import Clips, FolderClips
@@ -62,6 +63,7 @@ def ingest_dataset(
     make_caption: Callable[[], Caption] | None = None,
     judge: Judge | None = None,
     limits: Mapping[str, Sequence[float]] | None = None,
+    truth: Truth | None = None,
     shard_size: int = 256,
     num_workers: int = 1,
     report: Path | str | None = None,
@@ -78,6 +80,7 @@ def ingest_dataset(
         make_caption: as those; for clips without a caption.
         judge: thresholds on the finished manifest; never part of a shard.
         limits: score -> those thresholds, for the report.
+        truth: labelled samples such as these, for the report.
         shard_size: triplets a shard, at most.
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
         verdict_key: changes when `judge` or `limits` do; with it a dataset that is as it was left is
@@ -112,7 +115,7 @@ def ingest_dataset(
     )
     for skip in skips:
         run.skips.add(*skip)
-    figures = publish_dataset(folder, run, judge, report=report, limits=limits)
+    figures = publish_dataset(folder, run, judge, report=report, limits=limits, truth=truth)
     if left_out:
         figures["left_out"] = float(left_out)
     if verdict_key is not None:

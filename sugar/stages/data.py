@@ -64,7 +64,8 @@ def source(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
 def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Make customised image-video-text triplets from the subjects (SUGAR section 3.1)."""
     from sugar.stages.scoring import limits, networks_digest, scorers
-    from sugar.stages.synthesis import synthesis_recipe
+    from sugar.stages.synthesis import is_drawn, synthesis_recipe
+    from sugar.stages.truth import sprite_truth
     from sugar.synthesis.dataset import synthesize_dataset
 
     settings = params.synthesize
@@ -78,6 +79,7 @@ def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) 
         networks_digest=networks_digest(params),
         judge=judge,
         limits=limits(settings.filters),
+        truth=sprite_truth(params, settings.filters, lambda: is_drawn(params, inputs["subjects"])),
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
         verdict_key=settings.filters.model_dump_json(),
@@ -97,6 +99,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
     from sugar.ingest.windows import Rules
     from sugar.stages.fingerprints import weights_of
     from sugar.stages.scoring import captioner, limits, networks_digest, scorers
+    from sugar.stages.truth import sprite_truth
     from sugar.synthesis.nouns import category_of
 
     settings, video = params.ingest, params.video
@@ -144,6 +147,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         networks_digest=digest,
         judge=judge,
         limits=limits(settings.filters),
+        truth=sprite_truth(params, settings.filters, lambda: settings.kind == "sprites"),
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
         verdict_key=settings.filters.model_dump_json(),

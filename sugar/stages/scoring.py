@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from sugar.encoders.segmentation import Segmenter
+    from sugar.filtering.scoring import Judges
     from sugar.ingest.captions import Caption
     from sugar.triplet import Triplet
 
@@ -53,11 +54,12 @@ class MakeScore:
     device: str
     aesthetic: str | None = None
 
-    def __call__(self) -> Callable[[Sequence[Triplet]], Sequence[Mapping[str, float]]]:
+    def judges(self) -> Judges:
+        """The networks, loaded."""
         from sugar.encoders.loading import resolve_device
-        from sugar.filtering.scoring import load_judges, score_triplets
+        from sugar.filtering.scoring import load_judges
 
-        judges = load_judges(
+        return load_judges(
             dino=self.dino,
             clip=self.clip,
             flow=self.flow,
@@ -65,6 +67,11 @@ class MakeScore:
             quality=True,
             device=resolve_device(self.device),
         )
+
+    def __call__(self) -> Callable[[Sequence[Triplet]], Sequence[Mapping[str, float]]]:
+        from sugar.filtering.scoring import score_triplets
+
+        judges = self.judges()
 
         def score(triplets: Sequence[Triplet]) -> Sequence[Mapping[str, float]]:
             columns = score_triplets(
@@ -96,16 +103,20 @@ def cutter(params: Params) -> MakeCut:
     )
 
 
-def scorers(params: Params, filters: Filters) -> tuple[MakeCut, MakeScore, Callable[[pa.Table], pa.Table]]:
-    """(segmenter, scorer, verdict on a manifest) for the dataset stages."""
-    score = MakeScore(
+def scorer(params: Params) -> MakeScore:
+    """The factory of what scores triplets with the configured networks."""
+    return MakeScore(
         dino=params.network("dino"),
         clip=params.network("clip"),
         flow=params.networks.flow.kind,
         device=params.networks.device,
         aesthetic=_aesthetic(params),
     )
-    return cutter(params), score, judge(filters)
+
+
+def scorers(params: Params, filters: Filters) -> tuple[MakeCut, MakeScore, Callable[[pa.Table], pa.Table]]:
+    """(segmenter, scorer, verdict on a manifest) for the dataset stages."""
+    return cutter(params), scorer(params), judge(filters)
 
 
 def _aesthetic(params: Params) -> str | None:

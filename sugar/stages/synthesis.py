@@ -158,6 +158,19 @@ def synthesis_recipe(params: Params) -> SynthesisRecipe:
     )
 
 
+def is_drawn(params: Params, subjects: Path) -> bool:
+    """Whether triplets of these subjects are of Sprite World: its subjects, drawn and moved by procedures."""
+    from sugar.data.subjects import subjects_manifest
+    from sugar.synthesis.sourcing import is_sprite
+
+    settings = params.synthesize
+    if (settings.customize, settings.animate) != ("procedural", "procedural"):
+        return False
+    columns = ("noun", "seed", "source_digest")
+    table = subjects_manifest(subjects, columns)
+    return all(map(is_sprite, *(table[name].to_pylist() for name in columns)))
+
+
 def _generators(params: Params) -> Generators:
     """Only those that are used: the settings of the others make no difference to a shard."""
     from sugar.synthesis.backends import Generators

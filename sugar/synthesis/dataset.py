@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 
 from sugar.data.atomic import write_json_atomic
 from sugar.data.code_digest import code_digest
-from sugar.data.dataset_report import Judge, publish_dataset
+from sugar.data.dataset_report import Truth, publish_dataset
 from sugar.data.published import PUBLISHING, published, remember
 from sugar.data.scored import Score
 from sugar.data.shard_pool import MakeShard, OnSkip, Skips, inputs_digest, run_shards
 from sugar.data.subjects import Subject, read_subjects, subjects_manifest, write_subjects
+from sugar.data.verdicts import Judge
 from sugar.encoders.segmentation import Segmenter
 from sugar.synthesis.shard import SynthesisRecipe, synthesize_shard
 from sugar.triplet import Triplet
@@ -127,6 +128,7 @@ def synthesize_dataset(
     networks_digest: str,
     judge: Judge | None = None,
     limits: Mapping[str, Sequence[float]] | None = None,
+    truth: Truth | None = None,
     shard_size: int = 256,
     num_workers: int = 1,
     report: Path | str | None = None,
@@ -143,6 +145,7 @@ def synthesize_dataset(
         networks_digest: changes when one of their networks does.
         judge: thresholds on the finished manifest; never part of a shard.
         limits: score -> those thresholds, for the report.
+        truth: labelled samples such as these, for the report.
         shard_size: triplets a shard, at most (but at least one subject's).
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
         verdict_key: changes when `judge` or `limits` do; with it a dataset that is as it was left is
@@ -171,7 +174,7 @@ def synthesize_dataset(
         num_expected=len(keys) * recipe.prompts_per_subject,
         label="synthesize",
     )
-    figures = publish_dataset(folder, run, judge, report=report, limits=limits)
+    figures = publish_dataset(folder, run, judge, report=report, limits=limits, truth=truth)
     if recipe.generators.writer is not None:
         figures |= writer_figures(run.table, recipe.generators.writer.model)
     if verdict_key is not None:

@@ -17,7 +17,7 @@ from sugar.data.image_io import BadMedia, load_image
 from sugar.data.key_seed import key_seed
 from sugar.data.subjects import Subject
 from sugar.data.tables import file_key
-from sugar.sprites import NOUNS, TRAIN_SEEDS, draw_identity, draw_subject
+from sugar.sprites import NOUNS, TRAIN_SEEDS, Identity, draw_identity, draw_subject
 from sugar.synthesis.duplicates import FeatureIndex, HashIndex, perceptual_hash
 from sugar.synthesis.places import OnSkip, Photo
 
@@ -73,9 +73,18 @@ def sprite_subjects(num: int, seed: int, size_px: int = 64) -> Iterator[Subject]
             image=draw_subject(identity, size_px),
             noun=identity.noun,
             category=identity.category,
-            source_digest=sha256_bytes(f"{identity}".encode()),
+            source_digest=_identity_digest(identity),
             seed=identity.seed,
         )
+
+
+def is_sprite(noun: str, seed: int, source_digest: str) -> bool:
+    """Whether a subject with these values is one of Sprite World, and not a photo."""
+    return noun in NOUNS and source_digest == _identity_digest(draw_identity(seed, noun))
+
+
+def _identity_digest(identity: Identity) -> str:
+    return sha256_bytes(f"{identity}".encode())
 
 
 def photo_subjects(

@@ -29,7 +29,7 @@ def test_the_figures_of_the_dataset_come_back_without_those_of_the_run(dataset):
         ("manifest.parquet", "manifest.parquex"),
         ("report/filters.html", ""),
         ("shard-000001.tar", "one more"),
-        ("report/calibration.json", "{}"),
+        ("report/proposal.json", "{}"),
         (f"report/{PUBLISHED}", "[1]"),
         (f"report/{PUBLISHED}", "{"),
     ],

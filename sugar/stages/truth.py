@@ -1,0 +1,85 @@
+"""Labelled clips of Sprite World, scored by the configured networks: what the verdicts are judged by."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sugar.config import Filters, Params
+from sugar.stages.scoring import limits, networks_digest, scorer
+
+if TYPE_CHECKING:
+    from sugar.data.dataset_report import Truth
+    from sugar.data.verdicts import Labelled
+
+SCORED = "sprites.parquet"
+"""Of a report: the scored clips, so that other thresholds are judged without scoring again."""
+MAX_CLIPS = 20
+"""Of each bad kind, for the page of a dataset; a tenth of its rows at most. Assumption: decision 0008."""
+CODE = ("sugar.sprites", "sugar.encoders", "sugar.filtering", "sugar.metrics")
+
+
+def scored_sprites(params: Params, num_clips: int) -> Labelled:
+    """`labelled_sprites` of the size and rate of the configured video.
+
+    Args:
+        num_clips: of each bad kind; there are as many good ones in all.
+    """
+    from sugar.filtering.labelled import labelled_sprites
+    from sugar.filtering.scoring import score_triplets
+
+    video = params.video
+    return labelled_sprites(
+        functools.partial(score_triplets, judges=scorer(params).judges(), fps=video.fps),
+        num_clips=num_clips,
+        seed=params.seed,
+        num_frames=video.num_frames,
+        side_px=min(video.height_px, video.width_px),
+    )
+
+
+def sprite_truth(params: Params, filters: Filters, is_drawn: Callable[[], bool]) -> Truth | None:
+    """The truth about a dataset of Sprite World, for its report; None: there are no thresholds to judge.
+
+    Args:
+        is_drawn: whether the dataset is of Sprite World; asked when the report is written.
+    """
+    from sugar.data.shard_driver import current_driver
+
+    if not limits(filters):
+        return None
+
+    def truth(report: Path, num_rows: int) -> Labelled | None:
+        # Where shards are made elsewhere, this machine need not have what the networks run on.
+        if current_driver() is not None or not is_drawn():
+            return None
+        return _remembered(params, report, min(MAX_CLIPS, max(1, num_rows // 10)))
+
+    return truth
+
+
+def _remembered(params: Params, report: Path, num_clips: int) -> Labelled:
+    """`scored_sprites`, read from the report where it was made from the same."""
+    import pyarrow.parquet as pq
+
+    from sugar.data.atomic import atomic_path
+    from sugar.data.code_digest import code_digest
+    from sugar.data.shard_pool import inputs_digest
+    from sugar.data.verdicts import Labelled
+
+    made_from = inputs_digest(
+        code_digest(CODE), networks_digest(params), params.section("video"), params.seed, num_clips
+    )
+    file = report / SCORED
+    if file.is_file():
+        table = pq.ParquetFile(file).read()
+        about = table.schema.metadata or {}
+        if about.get(b"made_from") == made_from.encode():
+            return Labelled(table, about[b"about"].decode())
+    made = scored_sprites(params, num_clips)
+    table = made.table.replace_schema_metadata({"made_from": made_from, "about": made.about})
+    with atomic_path(file) as temporary, open(temporary, "wb") as stream:
+        pq.write_table(table, stream, compression="zstd")
+    return made
