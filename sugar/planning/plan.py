@@ -12,6 +12,8 @@ from sugar.model.lora import Lora
 from sugar.planning.architecture import Architecture
 from sugar.planning.cost import (
     GIB,
+    Synthesis,
+    encoder_flops,
     needed_gib,
     step_seconds,
     storage,
@@ -123,13 +125,12 @@ def plan_data(
     num_frames: int,
     size_px: tuple[int, int],
     latent_dtype_bytes: int,
-    edit_steps: int,
-    animate_steps: int,
+    made: Synthesis,
     gpu: Gpu,
     utilisation: float,
     acceptance: float,
-) -> dict[str, float]:
-    """Storage of N triplets and GPU-hours of making them; arguments as in `cost`."""
+) -> dict[str, Any]:
+    """Storage of N triplets and GPU-hours of making them, in all and by part; arguments as in `cost`."""
     from sugar.model.attention import DESIGNS
     from sugar.training.throughput import step_flops
 
@@ -144,9 +145,11 @@ def plan_data(
     disk = storage(num_triplets, architecture.values_per_sample, latent_dtype_bytes, num_frames, *size_px)
     hours = synthesis_gpu_hours(
         num_triplets,
-        edit_steps=edit_steps,
-        animate_steps=animate_steps,
+        made,
+        frames=num_frames,
         forward_flops=forward,
+        dino_flops=encoder_flops(*architecture.dino),
+        clip_flops=encoder_flops(*architecture.clip),
         tflops=gpu.tflops("bf16"),
         utilisation=utilisation,
         acceptance=acceptance,
@@ -155,7 +158,8 @@ def plan_data(
         "triplets": num_triplets,
         "latents_gib": disk.latents,
         "shards_gib": disk.shards,
-        "synthesis_gpu_hours": hours,
+        "synthesis_gpu_hours": sum(hours.values()),
+        "synthesis_gpu_hours_by_part": hours,
         "synthesis_cpu_hours": synthesis_cpu_hours(
             num_triplets, frames=num_frames, height_px=size_px[0], width_px=size_px[1], acceptance=acceptance
         ),
@@ -182,6 +186,12 @@ def plan_text(plan: dict[str, Any]) -> str:
         f"shards {data['shards_gib']:.1f} GiB, synthesis {data['synthesis_gpu_hours']:.0f} GPU-hours "
         f"and {data['synthesis_cpu_hours']:.0f} core-hours",
     ]
+    parts = [f"{name} {hours:.0f}" for name, hours in data["synthesis_gpu_hours_by_part"].items() if hours]
+    if parts:
+        lines.append(
+            f"  GPU-hours: {', '.join(parts)} (sizes are assumed, decision 0016); "
+            "not counted: VAEs, segmentation, optical flow, loading"
+        )
     return "\n".join(lines)
 
 

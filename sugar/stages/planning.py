@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sugar.config import InputError, Params
+
+if TYPE_CHECKING:
+    from sugar.planning.cost import Synthesis
 
 LATENT_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -71,8 +74,6 @@ def plan(
     for phase in configured_phases(params):
         run = Run(phase.name, phase.steps, phase.frozen_fraction, phase.trainable, **shared)
         phases.append(plan_run(architecture, run, card, utilisation))
-    made = params.synthesize
-    edit, animate = made.generators.customize, made.generators.animate
     return {
         "base": params.networks.base,
         "configurations": list(architecture.sources),
@@ -94,10 +95,34 @@ def plan(
             num_frames=video.num_frames,
             size_px=(video.height_px, video.width_px),
             latent_dtype_bytes=LATENT_BYTES[params.encode.dtype],
-            edit_steps=edit.num_candidates * edit.num_steps * (made.customize == "diffusers"),
-            animate_steps=animate.num_steps * (made.animate == "diffusers"),
+            made=_synthesis(params),
             gpu=card,
             utilisation=utilisation,
             acceptance=acceptance,
         ),
     }
+
+
+def _synthesis(params: Params) -> Synthesis:
+    """What of `synthesize` runs on a GPU."""
+    from sugar.planning.cost import Synthesis
+
+    settings, video = params.synthesize, params.video
+    customize, expand, animate = (
+        getattr(settings, key) == "diffusers" for key in ("customize", "expand", "animate")
+    )
+    about = settings.generators
+    candidates = about.customize.num_candidates
+    # Edited pictures are square, what procedures draw is of the video's shape: no border is missing.
+    fills = customize and expand and video.height_px != video.width_px
+    writes = settings.prompts.writer is not None
+    return Synthesis(
+        edit_steps=candidates * about.customize.num_steps * customize,
+        num_ranked=(candidates + 1) * (customize and candidates > 1),
+        fill_steps=about.expand.num_steps * fills,
+        fill_side_px=about.expand.side_px,
+        animate_steps=about.animate.num_steps * animate,
+        written_words=settings.prompts.max_words * writes,
+        written_together=settings.prompts_per_subject,
+        filtered=customize or animate,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,10 @@ from sugar.cli import main
 from sugar.config import InputError
 from sugar.planning.architecture import PUBLISHED, Architecture, read_architecture
 from sugar.planning.cost import (
+    CPU_SECONDS_PER_MEGAPIXEL,
+    CPU_SECONDS_PER_TRIPLET,
+    Synthesis,
+    encoder_flops,
     needed_gib,
     step_seconds,
     storage,
@@ -155,16 +160,70 @@ def test_time_and_storage() -> None:
     assert step_seconds(989e12, 2, 989, 0.5) == pytest.approx(1.0)
     assert storage(1024, 2**20, 2, 1, 1, 1).latents == pytest.approx(2.0)
     assert needed_gib(2**30) > 1
-    hours = synthesis_gpu_hours(
-        1000,
+
+
+GPU_HOURS: dict[str, Any] = {
+    "frames": 9,
+    "forward_flops": 1e15,
+    "dino_flops": 1e12,
+    "clip_flops": 2e12,
+    "tflops": 1000,
+    "utilisation": 0.5,
+    "acceptance": 0.5,
+}
+
+
+def test_gpu_hours_are_of_all_that_networks_do() -> None:
+    assert not any(synthesis_gpu_hours(1000, Synthesis(), **GPU_HOURS).values())
+    made = Synthesis(
         edit_steps=10,
+        num_ranked=4,
+        fill_steps=30,
+        fill_side_px=512,
         animate_steps=50,
-        forward_flops=1e15,
-        tflops=1000,
-        utilisation=0.5,
-        acceptance=0.5,
+        written_words=40,
+        written_together=2,
+        filtered=True,
     )
-    assert hours == pytest.approx(1000 / 0.5 * (2.08896e15 + 100e15) / 0.5e15 / 3600)
+    hours = synthesis_gpu_hours(1000, made, **GPU_HOURS)
+    a_flop = 1000 / 0.5 / 0.5e15 / 3600
+    assert hours == pytest.approx(
+        {
+            "edit": 2.08896e15 * a_flop,
+            "rank": 4 * 3e12 * a_flop,
+            "fill": 30 * 3e12 * a_flop,
+            "animate": 100e15 * a_flop,
+            "filter": (10 * 1e12 + 4 * 2e12) * a_flop,
+            "write": 2000 * 60 * 0.02 / 3600,
+        }
+    )
+    assert encoder_flops(257, 1024) / 257 == pytest.approx(2 * 0.302e9, rel=0.01)
+
+
+def test_gpu_hours_are_of_what_is_configured(capsys) -> None:
+    def hours(*overrides: str) -> dict[str, float]:
+        text = _plan(capsys, "--json", *(f"--set={override}" for override in overrides))
+        return json.loads(text)["data"]["synthesis_gpu_hours_by_part"]
+
+    assert not any(hours().values())
+    edited = ("synthesize.customize=diffusers", "synthesize.generators.customize.model=a/b")
+    filled = ("synthesize.expand=diffusers", "synthesize.generators.expand.model=a/b")
+    made = hours(*edited, *filled, "synthesize.prompts.writer=a/b", "video.width_px=96")
+    assert {name for name, value in made.items() if value} == {"edit", "rank", "fill", "filter", "write"}
+    square = hours(*edited, *filled, "synthesize.generators.customize.num_candidates=1")
+    assert {name for name, value in square.items() if value} == {"edit", "filter"}
+    animated = ("synthesize.animate=diffusers", "synthesize.generators.animate.model=a/b")
+    text = _plan(capsys, *(f"--set={override}" for override in animated))
+    assert "GPU-hours: animate" in text
+    assert "not counted: VAEs, segmentation, optical flow, loading" in text
+
+
+def test_rates_of_the_cpu_are_those_that_were_measured() -> None:
+    rows = json.loads((ROOT / "benchmarks/results/data-cpu.json").read_text())["rows"]
+    rate = {row["what"]: row["a_second"] for row in rows}
+    assert pytest.approx(2 / rate["score, in batches"], rel=0.1) == CPU_SECONDS_PER_TRIPLET
+    core_seconds = 2 / rate["clip 49x480x720: decode, resize, scores, 2 processes (wall)"]
+    assert pytest.approx(core_seconds / (49 * 480 * 720 / 1e6), rel=0.1) == CPU_SECONDS_PER_MEGAPIXEL
 
 
 def test_core_hours_grow_with_the_pixels_of_all_triplets_that_are_made() -> None:
