@@ -20,7 +20,7 @@ KINDS: Mapping[str, bool] = {
     "frozen": False,
 }
 """Whether a kind of clip is good."""
-NUM_TOGETHER = 64
+NUM_TOGETHER = 16
 """Clips that are scored in one call."""
 
 ScoreClips = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], Mapping[str, np.ndarray]]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 SCORED = "sprites.parquet"
 """Of a report: the scored clips, so that other thresholds are judged without scoring again."""
-MAX_CLIPS = 20
+MAX_CLIPS = 10
 """Of each bad kind, for the page of a dataset; a tenth of its rows at most. Assumption: decision 0008."""
 CODE = ("sugar.sprites", "sugar.encoders", "sugar.filtering", "sugar.metrics")
 

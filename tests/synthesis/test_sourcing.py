@@ -14,7 +14,7 @@ from sugar.data.shard_pool import Skips
 from sugar.data.subjects import read_subjects
 from sugar.sprites import HELD_OUT_SEEDS, NOUNS
 from sugar.synthesis.dataset import source_dataset
-from sugar.synthesis.sourcing import PhotoRules, sprite_subjects
+from sugar.synthesis.sourcing import PhotoRules, is_sprite, sprite_subjects
 
 
 def photo(seed: int, height: int = 40, width: int = 60, channels: int = 3) -> np.ndarray:
@@ -146,3 +146,12 @@ def test_large_photos_are_kept_small(tmp_path):
     (tmp_path / "dog.png").write_bytes(encode_png(photo(0, 400, 1600)))
     (subject,) = folder_subjects(tmp_path)
     assert subject.image.shape == (192, 768, 3)
+
+
+def test_a_subject_of_sprite_world_is_told_from_a_photo():
+    subject = next(sprite_subjects(1, seed=3))
+    about = (subject.noun, subject.seed, subject.source_digest)
+    assert is_sprite(*about)
+    assert not is_sprite(subject.noun, subject.seed, "0" * 64)
+    assert not is_sprite(subject.noun, subject.seed + 1, subject.source_digest)
+    assert not is_sprite("espresso machine", subject.seed, subject.source_digest)
