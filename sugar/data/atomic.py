@@ -67,10 +67,13 @@ def write_json_atomic(path: Path | str, value: Any) -> None:
 
 
 def remove_file(path: Path | str) -> None:
-    """Remove `path` if it is there, and flush the folder, so that it stays removed."""
+    """Remove `path` if it is there, and flush the folder, so that it stays removed.
+
+    Another process may remove it at the same time.
+    """
     path = Path(path)
     if path.exists():
-        path.unlink()
+        path.unlink(missing_ok=True)
         _flush(path.parent)
 
 

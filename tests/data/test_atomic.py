@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,7 @@ from sugar.config import InputError
 from sugar.data.atomic import (
     StageLock,
     atomic_path,
+    remove_file,
     remove_temporaries,
     sha256_bytes,
     sha256_file,
@@ -75,6 +77,21 @@ def test_only_temporaries_are_removed(tmp_path):
         (tmp_path / name).touch()
     assert remove_temporaries(tmp_path) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [".a.tmp-x", ".hidden", "a.tar"]
+
+
+def test_a_file_that_another_process_removes_at_the_same_time_is_removed(tmp_path, monkeypatch):
+    path = tmp_path / "shard-000000.json"
+    path.touch()
+
+    def unlink_first(self: Path, *args: object, **options: object) -> None:
+        os.unlink(path)
+        monkeypatch.undo()
+        self.unlink(*args, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlink_first)
+    remove_file(path)
+    assert list(tmp_path.iterdir()) == []
+    remove_file(path)
 
 
 def test_the_second_holder_is_told_who_is_first(tmp_path):
