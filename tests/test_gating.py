@@ -1,10 +1,12 @@
 """The verdict is kept until a dataset or what is asked of it changes."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from shard_stubs import tiny_triplet
 
+from sugar.config import InputError
 from sugar.data.gate import GateBounds, GateResult
 from sugar.data.manifest import write_manifest
 from sugar.data.shards import write_shard
@@ -44,13 +46,31 @@ def test_a_verdict_is_made_anew_only_where_something_changed(tmp_path, monkeypat
     assert check(strict)[1] == 1
 
 
-@pytest.mark.parametrize("text", ["", "{"])
+DAMAGED = ["", "{", "{}", "[]", '{"real": 1}', '{"real": {"success": true}}', "\x80"]
+
+
+@pytest.mark.parametrize("text", DAMAGED)
+def test_a_damaged_verdict_is_an_error_that_says_what_to_run(tmp_path, text):
+    (tmp_path / gating.VERDICT).write_bytes(text.encode("latin-1"))
+    for read in (gating.read_verdict, lambda gate: gating.require_passed(gate, {"real": tmp_path})):
+        with pytest.raises(InputError, match=r"verdict\.json: not a verdict.*; run validate again"):
+            read(tmp_path)
+
+
+def test_a_verdict_about_another_dataset_is_no_leave_to_encode(tmp_path):
+    about = {"success": True, "failures": [], "statistics": {}, "digest": ""}
+    (tmp_path / gating.VERDICT).write_text(json.dumps({"synthetic": about}))
+    with pytest.raises(InputError, match=r"verdict\.json: is not about real"):
+        gating.require_passed(tmp_path, {"real": tmp_path})
+
+
+@pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_verdict_is_made_anew(tmp_path, monkeypatch, text):
     folder, output = tmp_path / "real", tmp_path / "gate"
     folder.mkdir()
     output.mkdir()
     write_manifest(folder, write_shard(folder / "shard-000000.tar", [tiny_triplet("t-0")]))
-    (output / gating.VERDICT).write_text(text)
+    (output / gating.VERDICT).write_bytes(text.encode("latin-1"))
     monkeypatch.setattr(gating, "run_gate", lambda *_: GateResult(True, (), {"rows": 1.0}))
     assert gating.check_datasets({"real": folder}, {"real": GateBounds(source="real")}, output)[
         "real"

@@ -6,6 +6,7 @@ import html
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from sugar.config import InputError
 from sugar.data.atomic import write_bytes_atomic, write_json_atomic
@@ -72,7 +73,7 @@ def _known(
     """The results in the verdict of `output`, if it is about these datasets and bounds, without drift."""
     try:
         verdict = read_verdict(output)
-    except (InputError, ValueError):
+    except InputError:
         return None
     if verdict.keys() != datasets.keys():
         return None
@@ -93,17 +94,33 @@ def read_verdict(gate: Path) -> dict[str, dict]:
     """What `check_datasets` found: name -> success, failures, statistics, digest.
 
     Raises:
-        InputError: there is no verdict.
+        InputError: there is no verdict, or a damaged one.
     """
-    if not (gate / VERDICT).is_file():
-        raise InputError(f"{gate / VERDICT}: no such file; run validate first")
-    return json.loads((gate / VERDICT).read_text(encoding="utf-8"))
+    file = gate / VERDICT
+    if not file.is_file():
+        raise InputError(f"{file}: no such file; run validate first")
+    try:
+        verdict = json.loads(file.read_bytes())
+        if verdict and all(_FIELDS.items() <= _types(about).items() for about in verdict.values()):
+            return verdict
+    except (ValueError, AttributeError):
+        pass
+    raise InputError(f"{file}: not a verdict of the gate (damaged?); run validate again")
+
+
+_FIELDS = {"success": bool, "failures": list, "statistics": dict, "digest": str}
+
+
+def _types(about: Mapping[str, Any]) -> dict[str, type]:
+    return {name: type(value) for name, value in about.items()}
 
 
 def require_passed(gate: Path, datasets: Mapping[str, Path]) -> None:
     """Raise InputError unless the gate has passed each dataset as it is now."""
     verdict = read_verdict(gate)
     for name, folder in datasets.items():
+        if name not in verdict:
+            raise InputError(f"{gate / VERDICT}: is not about {name} ({folder}); run validate again")
         if not verdict[name]["success"]:
             failures = verdict[name]["failures"]
             raise InputError(f"{folder} did not pass the gate ({len(failures)} failures): {failures[0]}")
