@@ -26,6 +26,8 @@ ABLATION_HELP = {
     "evaluate": "with that ablation of params.yaml beside the default model, below paths.comparisons",
     "results": "of that ablation of params.yaml",
 }
+CHECKED = ("synthesize", "ingest", "encode")
+CHECK_HELP = "read every byte of what was written before; what is damaged is made anew"
 STAGE_EXAMPLES = {
     "source": ["sugar source", "sugar source --set source.kind=folder --set source.folder=photos"],
     "synthesize": [
@@ -37,10 +39,11 @@ STAGE_EXAMPLES = {
     "ingest": [
         "sugar ingest",
         "sugar ingest --set ingest.kind=folder --set ingest.folder=clips",
+        "sugar ingest --check",
         "sugar ingest --recalibrate --precision 0.9 --labels judged.csv --write profiles/strict.yaml",
     ],
     "validate": ["sugar validate", "sugar validate --set validate.min_rows.real=1000"],
-    "encode": ["sugar encode", "sugar encode --profile smoke"],
+    "encode": ["sugar encode", "sugar encode --check"],
     "pretrain": ["sugar pretrain", "sugar pretrain --set pretrain.steps=2000"],
     "finetune": ["sugar finetune", "sugar finetune --ablation design_a"],
     "evaluate": ["sugar evaluate", "sugar evaluate --set 'evaluate.image_scales=[2.5, 4, 7.5]'"],
@@ -300,6 +303,8 @@ def build_parser() -> argparse.ArgumentParser:
     for name, summary in STAGE_HELP.items():
         stage = _add_verb(verbs, name, summary, STAGE_EXAMPLES[name])
         _add_ablation(stage, name)
+        if name in CHECKED:
+            stage.add_argument("--check", action="store_true", help=CHECK_HELP)
         if name in ("synthesize", "ingest"):
             _add_recalibrate(stage)
 

@@ -48,7 +48,7 @@ def _run_stage(args: argparse.Namespace) -> None:
 
     start = time.monotonic()
     if getattr(args, "ablation", None) is None:
-        metrics = run_stage(args.verb, params)
+        metrics = run_stage(args.verb, params, getattr(args, "check", False))
     else:
         metrics = run_ablation_stage(args.verb, params, args.ablation)
     figures = ", ".join(f"{name} {value:.4g}" for name, value in metrics.items())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sugar import cli
-from sugar.arguments import build_parser
+from sugar.arguments import CHECKED, build_parser
 from sugar.training.signals import EXIT_START_AGAIN, Preempted
 
 VERBS = (
@@ -132,6 +132,16 @@ def test_a_full_disk_is_one_line_without_a_traceback(monkeypatch, capsys, projec
     code, _, err = run(["source"], capsys)
     assert (code, err.count("\n")) == (1, 1)
     assert "No space left on device: 'shard-000001.tar'" in err
+
+
+@pytest.mark.parametrize("verb", CHECKED)
+@pytest.mark.parametrize("flags", [[], ["--check"]])
+def test_what_was_written_before_is_checked_when_asked(verb, flags, monkeypatch, capsys, project_root: Path):
+    asked = []
+    monkeypatch.chdir(project_root)
+    monkeypatch.setattr("sugar.stages.run_stage", lambda *given: asked.append((given[0], given[2])) or {})
+    assert run([verb, *flags], capsys)[0] == 0
+    assert asked == [(verb, bool(flags))]
 
 
 def test_an_interrupt_says_so(monkeypatch, capsys):

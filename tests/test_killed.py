@@ -108,7 +108,14 @@ def test_encode_over_a_cache_of_other_networks(tmp_path, monkeypatch):
         networks = TinyNetworks(base, "", "")
         with StageLock(folder):
             encoding.encode_dataset(
-                triplets, folder, networks, batch_size=2, shard_size=4, held_out_fraction=0.2, num_workers=2
+                triplets,
+                folder,
+                networks,
+                made_by="ingest",
+                batch_size=2,
+                shard_size=4,
+                held_out_fraction=0.2,
+                num_workers=2,
             )
 
     assert assert_the_same_wherever_it_is_killed(tmp_path, encode, lambda f: encode(f, "old")) > 10

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shard_stubs import tiny_triplet
 
 from sugar.config import InputError, Params, load_params, params_from_dict
 from sugar.data.atomic import StageLock
+from sugar.data.shards import is_complete, write_shard
 from sugar.stages import STAGES, run_stage
 from sugar.stages.stage import METRICS, Stage, StageFailure, declare, metrics_file, run_on_paths
 
@@ -49,6 +51,27 @@ def test_undeclared_parameters_cannot_be_read(params: Params, tmp_path: Path):
     with pytest.raises(AttributeError, match="pretrain"):
         run_on_paths(make_stage(body=greedy), params)
     assert run_on_paths(make_stage(("pretrain",), greedy), params)["steps"] == 4
+
+
+def test_damaged_outputs_are_made_anew_only_when_asked(params: Params, caplog):
+    shard = params.path("real") / "shard-000000.tar"
+
+    def body(params, inputs, outputs, tracker):
+        if not is_complete(shard, "in"):
+            write_shard(shard, [tiny_triplet("a")], inputs_digest="in")
+            return {"made": 1}
+        return {"made": 0}
+
+    params.path("subjects").mkdir(parents=True)
+    stage = make_stage(body=body)
+    assert run_on_paths(stage, params)["made"] == 1
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:3000] + b"!" + whole[3001:])
+    assert run_on_paths(stage, params)["made"] == 0
+    assert run_on_paths(stage, params, check=True)["made"] == 1
+    assert f"{shard}: damaged; is made anew" in caplog.text
+    assert shard.read_bytes() == whole
+    assert run_on_paths(stage, params, check=True)["made"] == 0
 
 
 def test_a_missing_input_is_named(params: Params):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +23,13 @@ from sugar.data.shards import read_triplets
 from sugar.data.verdicts import Judge, Labelled, in_force, kept_labels, rows_by_reason
 from sugar.triplet import Triplet
 
+logger = logging.getLogger(__name__)
+
 Truth = Callable[[Path, int], Labelled | None]
 """From the report's folder and the number of rows to labelled samples such as the dataset's; None: none."""
 
 ROW_PX = 96
+REPAIR = "the stage that made it makes damaged shards anew with --check"
 MAX_REASONS = 12
 
 
@@ -103,11 +108,20 @@ def _write_sheets(
     for name, rows in sheets.items():
         if len(rows):
             chosen = rows[np.unique(np.linspace(0, len(rows) - 1, num_shown).round().astype(int))]
-            write_bytes_atomic(report / name, encode_png(_sheet(folder, table, chosen)))
+            if triplets := triplets_to_show(folder, table.take(pa.array(chosen))):
+                write_bytes_atomic(report / name, encode_png(_sheet(triplets)))
 
 
-def _sheet(folder: Path, table: pa.Table, rows: np.ndarray) -> np.ndarray:
-    triplets = list(read_triplets(folder, table.take(pa.array(rows))))
+def triplets_to_show(folder: Path | str, table: pa.Table) -> list[Triplet]:
+    """The triplets of these rows; a damaged one costs its place in a picture and a line of the log."""
+
+    def warn(key: str, reason: str) -> None:
+        logger.warning("%s: %s cannot be shown (%s): %s", folder, key, reason, REPAIR)
+
+    return list(read_triplets(folder, table, warn))
+
+
+def _sheet(triplets: Sequence[Triplet]) -> np.ndarray:
     return contact_sheet([triplet_strip(t) for t in triplets], [_label(t) for t in triplets], columns=2)
 
 

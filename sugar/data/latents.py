@@ -2,16 +2,19 @@
 
     index.parquet                              key, triplet digest, shard, row, held_out; meta as metadata
     latents-000000-0123456789ab.safetensors    every tensor of `shard_size` samples, stacked
+    digests.json     SHA-256 of each of these files
 
 A sample's address is the SHA-256 of `meta` (encoders, sizes, type) and of its triplet's digest. A shard is
-named by its number and the addresses in it: a file with the right name is the right file, and files of the
-state before stay until the index is replaced. Rows of samples that did not change are copied, not encoded
-again. The bytes depend on the samples and `meta` alone, not on what was there before.
+named by its number and the addresses in it: a file with the right name that is whole is the right file, and
+files of the state before stay until the index is replaced. Rows of samples that did not change are copied, not
+encoded again; those of damaged files are encoded again. The bytes depend on the samples and `meta` alone, not on
+what was there before.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +26,22 @@ import pyarrow.parquet as pq
 
 from sugar.config import InputError
 from sugar.data.atomic import atomic_path, sha256_bytes, write_bytes_atomic
+from sugar.data.latent_files import (
+    addresses_in,
+    file_name,
+    is_whole,
+    latent_files,
+    note_digests,
+    read_digests,
+    tensors_in,
+)
 from sugar.data.manifest import read_table
-from sugar.data.stacked_rows import StackedRows, open_safetensors
+from sugar.data.stacked_rows import StackedRows
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger(__name__)
 
 LATENTS_VERSION = 1
 INDEX = "index.parquet"
@@ -43,13 +57,15 @@ _COLUMNS = {
 
 @dataclass
 class _Shard:
-    """A shard to be written: positions it awaits, rows to copy (row, old file, old row), tensors so far."""
+    """A shard to be written: positions it awaits, rows to copy (row, old file, old row), rows that will not
+    come, tensors so far."""
 
-    name: str
+    number: int
     start: int
     addresses: list[str]
-    awaited: set[int]
-    copies: list[tuple[int, Path, int]]
+    awaited: set[int] = field(default_factory=set)
+    copies: list[tuple[int, Path, int]] = field(default_factory=list)
+    dropped: set[int] = field(default_factory=set)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -60,6 +76,9 @@ class LatentWriter:
         for positions in in_batches(writer.plan(keys, digests)):
             writer.add(positions, encode(positions))
         writer.finish()
+
+    A sample that turns out to be unreadable is told by `drop`; then `plan` is called again, without it, which
+    has nothing left to encode.
 
     A shard is written as soon as it has its last sample: with positions in the order of `plan`, memory holds
     one shard, and after a kill at most one shard is encoded again.
@@ -85,6 +104,7 @@ class LatentWriter:
         self._names: list[str] = []
         self._pending: dict[int, _Shard] = {}
         self._shapes: dict[str, tuple[tuple[int, ...], str]] = {}
+        self._digests_of_files = read_digests(self.folder)
 
     def whole(self, keys: pa.ChunkedArray, digests: pa.ChunkedArray) -> pa.Table | None:
         """The index, if the cache is what `plan`, `add` and `finish` would make of these; None: something is
@@ -103,8 +123,10 @@ class LatentWriter:
         shards = table["shard"].combine_chunks().dictionary_encode()
         numbers, rows = np.divmod(np.arange(len(keys)), self.shard_size)
         as_cut = np.array_equal(shards.indices, numbers) and np.array_equal(table["row"], rows)
-        files = {path.name for path in self.folder.glob("latents-*.safetensors")}
-        return table if as_cut and files == {*shards.dictionary.to_pylist()} else None
+        names = shards.dictionary.to_pylist()
+        there = {path.name for path in latent_files(self.folder)}
+        as_named = as_cut and there == {*names} and all(is_whole(self.folder / name) for name in names)
+        return table if as_named else None
 
     def _about(self) -> str:
         return json.dumps({"meta": self.meta, "held_out_fraction": self.held_out_fraction}, sort_keys=True)
@@ -118,7 +140,6 @@ class LatentWriter:
 
         Raises:
             ValueError: lengths differ or a key appears twice.
-            InputError: a file of the cache is damaged.
         """
         if len(keys) != len(digests):
             raise ValueError(f"keys and digests must be of one length, got {len(keys)} and {len(digests)}")
@@ -129,10 +150,10 @@ class LatentWriter:
         addresses = [sha256_bytes(f"{about}\n{digest}".encode()) for digest in digests]
         for number, start in enumerate(range(0, len(keys), self.shard_size)):
             own = addresses[start : start + self.shard_size]
-            name = f"latents-{number:06d}-{sha256_bytes(''.join(own).encode())[:12]}.safetensors"
+            name = file_name(number, own)
             self._names.append(name)
-            if not (self.folder / name).is_file():
-                self._pending[number] = _Shard(name, start, own, set(), [])
+            if not is_whole(self.folder / name):
+                self._pending[number] = _Shard(number, start, own)
         held = self._held() if self._pending else {}
         for number, shard in list(self._pending.items()):
             for row, address in enumerate(shard.addresses):
@@ -140,8 +161,7 @@ class LatentWriter:
                     shard.copies.append((row, *held[address]))
                 else:
                     shard.awaited.add(shard.start + row)
-            if not shard.awaited:
-                self._write(number)
+            self._write_if_full(number)
         return sorted(position for shard in self._pending.values() for position in shard.awaited)
 
     def add(self, positions: Sequence[int], tensors: Mapping[str, Tensor]) -> None:
@@ -159,11 +179,17 @@ class LatentWriter:
                 raise ValueError(f"position must be one that plan returned and not yet given, got {position}")
             self._put(shard, position - shard.start, {name: value[row] for name, value in tensors.items()})
             shard.awaited.remove(position)
-            if not shard.awaited:
-                self._write(position // self.shard_size)
+            self._write_if_full(position // self.shard_size)
+
+    def drop(self, position: int) -> None:
+        """Say that a planned sample will not come: its neighbours are kept, for the next `plan` to find."""
+        shard = self._pending[position // self.shard_size]
+        shard.awaited.remove(position)
+        shard.dropped.add(position - shard.start)
+        self._write_if_full(position // self.shard_size)
 
     def finish(self) -> None:
-        """Write the index, then remove the files that it does not name.
+        """Write the digests, then the index, then remove the files that it does not name.
 
         Raises:
             ValueError: a planned sample was not given.
@@ -179,18 +205,23 @@ class LatentWriter:
             "row": [position % size for position in range(len(self._keys))],
             "held_out": held_out(self._keys, self.held_out_fraction),
         }
+        note_digests(self.folder, self._names, self._digests_of_files)
         table = pa.table({name: pa.array(columns[name], kind) for name, kind in _COLUMNS.items()})
         metadata = {"schema_version": str(LATENTS_VERSION), "about": self._about()}
         with atomic_path(self.folder / INDEX) as temporary, open(temporary, "wb") as file:
             pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
-        for path in set(self.folder.glob("latents-*.safetensors")) - {self.folder / n for n in self._names}:
+        for path in {*latent_files(self.folder)} - {self.folder / name for name in self._names}:
             path.unlink()
 
     def _held(self) -> dict[str, tuple[Path, int]]:
-        """Address -> (file, row) of all that the folder holds."""
+        """Address -> (file, row) of all that the folder holds in whole files."""
         held: dict[str, tuple[Path, int]] = {}
-        for path in sorted(self.folder.glob("latents-*.safetensors")):
-            addresses = json.loads(open_safetensors(path).metadata()["addresses"])
+        for path in latent_files(self.folder):
+            try:
+                addresses = addresses_in(path)
+            except InputError as error:
+                logger.warning("%s; what it held is encoded again", error)
+                continue
             held.update({address: (path, row) for row, address in enumerate(addresses)})
         return held
 
@@ -215,18 +246,32 @@ class LatentWriter:
         for name, value in values.items():
             shard.tensors[name][row] = value
 
-    def _write(self, number: int) -> None:
+    def _write_if_full(self, number: int) -> None:
+        if self._pending[number].awaited:
+            return
+        shard = self._pending.pop(number)
+        rows = [row for row in range(len(shard.addresses)) if row not in shard.dropped]
+        if rows:
+            self._write(shard, rows)
+
+    def _write(self, shard: _Shard, rows: list[int]) -> None:
+        """Write these rows of a shard."""
         from safetensors.torch import save
 
-        shard = self._pending.pop(number)
         files: dict[Path, dict[str, Tensor]] = {}
         for row, path, old_row in shard.copies:
-            old = files[path] if path in files else files.setdefault(path, _tensors(path))
+            old = files[path] if path in files else files.setdefault(path, tensors_in(path))
             self._put(shard, row, {name: value[old_row] for name, value in old.items()})
-        tensors = {name: value.contiguous() for name, value in shard.tensors.items()}
+        all_rows = len(rows) == len(shard.addresses)
+        tensors = {
+            name: (value if all_rows else value[rows]).contiguous() for name, value in shard.tensors.items()
+        }
+        addresses = [shard.addresses[row] for row in rows]
         # One key of metadata: with more, safetensors writes them in an order that changes from run to run.
-        data = save(tensors, metadata={"addresses": json.dumps(shard.addresses)})
-        write_bytes_atomic(self.folder / shard.name, data)
+        data = save(tensors, metadata={"addresses": json.dumps(addresses)})
+        name = file_name(shard.number, addresses)
+        write_bytes_atomic(self.folder / name, data)
+        self._digests_of_files[name] = sha256_bytes(data)
 
 
 class LatentCache:
@@ -265,7 +310,7 @@ class LatentCache:
         table = read_table(folder / INDEX, LATENTS_VERSION, _COLUMNS)
         for name in table["shard"].unique().to_pylist():
             if not (folder / name).is_file():
-                raise InputError(f"{folder / name}: no such file, but {INDEX} names it")
+                raise InputError(f"{folder / name}: no such file, but {INDEX} names it; run encode again")
         return cls(folder, table)
 
     def __len__(self) -> int:
@@ -299,7 +344,10 @@ class LatentCache:
 
     def _rows_of(self, number: int) -> StackedRows:
         if number not in self._files:
-            self._files[number] = StackedRows(self.folder / self._names[number])
+            try:
+                self._files[number] = StackedRows(self.folder / self._names[number])
+            except InputError as error:
+                raise InputError(f"{error}; run encode again") from error
         return self._files[number]
 
 
@@ -314,9 +362,3 @@ def held_out(keys: Sequence[str], fraction: float) -> list[bool]:
     if fraction and len(keys) > 1 and lowest >= fraction:
         return [value == lowest for value in hashes]
     return [value < fraction for value in hashes]
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, mapped, not read."""
-    file = open_safetensors(path)
-    return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (no iterator of its own)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -109,11 +109,11 @@ def read_record(path: Path | str) -> dict[str, Any]:
     return record
 
 
-def is_complete(path: Path | str, inputs_digest: str, *, check_bytes: bool = False) -> bool:
+def is_complete(path: Path | str, inputs_digest: str) -> bool:
     """Is the shard there, whole, and made from these inputs? If so, `read_record` has its rows.
 
-    The tar's size is compared, and with `check_bytes` its SHA-256 too. A damaged record or one of another
-    schema version means no: the shard is to be made again.
+    The tar's size is compared, its bytes are not: see `remove_damaged_shards`. A damaged record or one of
+    another schema version means no: the shard is to be made again.
     """
     path = Path(path)
     if not (path.is_file() and record_path(path).is_file()):
@@ -122,8 +122,23 @@ def is_complete(path: Path | str, inputs_digest: str, *, check_bytes: bool = Fal
         record = read_record(path)
     except InputError:
         return False
-    same = record["inputs_digest"] == inputs_digest and record["num_bytes"] == path.stat().st_size
-    return same and (not check_bytes or record["sha256"] == sha256_file(path))
+    return record["inputs_digest"] == inputs_digest and record["num_bytes"] == path.stat().st_size
+
+
+def remove_damaged_shards(folder: Path | str) -> list[str]:
+    """Read every shard and remove the record of those whose bytes are not what was written: they do not count
+    as there any more. Returns their names."""
+    damaged = []
+    for record_file in sorted(Path(folder).glob("shard-*.json")):
+        path = record_file.with_suffix(".tar")
+        try:
+            whole = path.is_file() and read_record(path)["sha256"] == sha256_file(path)
+        except InputError:
+            whole = False
+        if not whole:
+            remove_file(record_file)
+            damaged.append(path.name)
+    return damaged
 
 
 def read_shard(
@@ -153,10 +168,12 @@ def read_triplets(
 ) -> Iterator[Triplet]:
     """Yield the triplets that the rows of a manifest name, shard by shard, with the rows' verdict.
 
+    A sample whose bytes do not have the `digest` of its row is bad ("changed"), where the table has that column.
+
     Args:
         folder: where the shards lie.
         table: a manifest, or some rows of one: `accepted_rows(read_manifest(folder))`.
-        on_bad: as for `read_shard`.
+        on_bad: as for `read_shard`; also told of each sample of a shard that is no tar any more ("no_tar").
         num_workers: threads that decode ahead while the caller works with what it has (decoders run outside
             of Python's lock); 0: none. Order and content are the same.
         ahead: triplets that may be decoded before they are asked for; bounds the memory.
@@ -165,17 +182,25 @@ def read_triplets(
         InputError, BadMedia: as `read_shard`.
     """
     verdicts: dict[str, tuple[bool, tuple[str, ...]]] = {}
-    columns = table.select(["key", "accepted", "reasons"])
+    digests: dict[str, str] = {}
+    columns = table.select([name for name in ("key", "accepted", "reasons", "digest") if name in table.column_names])
 
     def samples() -> Iterator[_Sample]:
         # As Python objects the rows of one shard at a time: a dataset has millions.
-        for shard, rows in _rows_of_shards(table):
-            keys, *verdict = (column.to_pylist() for column in columns.take(rows).columns)
-            found = {key: (accepted, tuple(why)) for key, accepted, why in zip(keys, *verdict, strict=True)}
-            verdicts.update(found)
-            yield from _samples(Path(folder) / shard, found.keys(), on_bad)
+        for shard, numbers in _rows_of_shards(table):
+            rows = columns.take(numbers).to_pylist()
+            verdicts.update({row["key"]: (row["accepted"], tuple(row["reasons"])) for row in rows})
+            digests.update({row["key"]: row["digest"] for row in rows if "digest" in row})
+            path, keys = Path(folder) / shard, {row["key"] for row in rows}
+            try:
+                yield from _samples(path, keys, on_bad)
+            except InputError:
+                if on_bad is None or not path.is_file():
+                    raise
+                for key in sorted(keys):
+                    on_bad(key, "no_tar")
 
-    for triplet in _decoded(samples(), on_bad, num_workers, ahead):
+    for triplet in _decoded(samples(), on_bad, num_workers, ahead, digests):
         accepted, reasons = verdicts.pop(triplet.key)
         yield replace(triplet, accepted=accepted, reasons=reasons)
 
@@ -200,9 +225,13 @@ def _samples(path: Path, keys: Collection[str] | None, on_bad: OnBad | None) -> 
 
 
 def _decoded(
-    samples: Iterable[_Sample], on_bad: OnBad | None, num_workers: int, ahead: int
+    samples: Iterable[_Sample],
+    on_bad: OnBad | None,
+    num_workers: int,
+    ahead: int,
+    digests: MutableMapping[str, str] | None = None,
 ) -> Iterator[Triplet]:
-    """The triplets in order; a bad one is told to `on_bad`, or raised."""
+    """The triplets in order; a bad one is told to `on_bad`, or raised. digests: of those that must have one."""
     with ThreadPoolExecutor(max(num_workers, 1), "decode") as pool:
         waiting: deque[tuple[str, Callable[[], Triplet]]] = deque()
 
@@ -217,7 +246,8 @@ def _decoded(
 
         try:
             for path, key, members in samples:
-                work = functools.partial(_decode, f"{path}: {key}", key, members)
+                digest = digests.pop(key, None) if digests else None
+                work = functools.partial(_decode, f"{path}: {key}", key, members, digest)
                 waiting.append((key, pool.submit(work).result if num_workers else work))
                 if len(waiting) > ahead:
                     yield from next_one()
@@ -247,18 +277,21 @@ def _encode(triplet: Triplet) -> dict[str, bytes]:
     }
 
 
-def _decode(name: str, key: str, members: Mapping[str, bytes]) -> Triplet:
+def _decode(name: str, key: str, members: Mapping[str, bytes], digest: str | None) -> Triplet:
     try:
         about = json.loads(members["json"])
         if about.pop("schema_version") != SCHEMA_VERSION:
             raise BadMedia("schema_version", f"{name}: schema_version must be {SCHEMA_VERSION}")
-        return Triplet(
+        triplet = Triplet(
             key=key,
             subject=_png(name, members["subject.png"], channels=3),
             identity=_png(name, members["identity.png"], channels=4),
             video=decode_video(members["mp4"])[0],
             **about,
         )
+        if digest is not None and content_digest(members, triplet.prompt) != digest:
+            raise BadMedia("changed", "not the bytes that the manifest is about")
+        return triplet
     except BadMedia as error:
         raise BadMedia(error.reason, f"{name}: {error}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:

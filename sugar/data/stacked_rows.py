@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def open_safetensors(path: Path) -> Any:
-    """`safe_open` of a file, its header and length checked.
+def open_safetensors(path: Path, framework: str = "pt") -> Any:
+    """`safe_open` of a file, its header and length checked; `framework`: of the tensors it gives.
 
     Raises:
         InputError: it is no whole safetensors file.
@@ -31,7 +31,7 @@ def open_safetensors(path: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
     try:
-        return safe_open(path, "pt")
+        return safe_open(path, framework)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: cannot be read as safetensors ({error})") from error
 

@@ -28,9 +28,8 @@ def summarise_dataset(folder: Path | str, name: str, num_pictures: int = 10) -> 
         InputError: the folder has no manifest, or one of another version.
     """
     from sugar.data.contact_sheet import contact_sheet
-    from sugar.data.dataset_report import triplet_strip
+    from sugar.data.dataset_report import triplet_strip, triplets_to_show
     from sugar.data.manifest import read_manifest
-    from sugar.data.shards import read_triplets
 
     table = read_manifest(folder)
     verdicts = table.select(["accepted", "reasons"]).to_pylist()
@@ -39,7 +38,7 @@ def summarise_dataset(folder: Path | str, name: str, num_pictures: int = 10) -> 
     sheet = None
     if len(accepted) and num_pictures:
         chosen = accepted[np.linspace(0, len(accepted) - 1, min(num_pictures, len(accepted))).astype(int)]
-        triplets = list(read_triplets(folder, table.take(chosen)))
+        triplets = triplets_to_show(folder, table.take(chosen))
         strips = [triplet_strip(triplet, 64) for triplet in triplets]
-        sheet = contact_sheet(strips, [triplet.prompt for triplet in triplets], columns=1)
+        sheet = contact_sheet(strips, [t.prompt for t in triplets], columns=1) if triplets else None
     return DatasetSummary(name, len(verdicts), len(accepted), dict(reasons.most_common()), sheet)

@@ -37,6 +37,6 @@ STAGES: Mapping[str, Stage] = {
 """In an order in which they can run."""
 
 
-def run_stage(name: str, params: Params) -> dict[str, float]:
-    """Run a stage on the folders that params.yaml names; returns its figures."""
-    return run_on_paths(STAGES[name], params)
+def run_stage(name: str, params: Params, check: bool = False) -> dict[str, float]:
+    """Run a stage on the folders that params.yaml names; returns its figures. check: as for `Stage`."""
+    return run_on_paths(STAGES[name], params, check)

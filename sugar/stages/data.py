@@ -200,6 +200,10 @@ def validate(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) ->
     return figures
 
 
+MADE_BY = {"real": ingest.name, "synthetic": synthesize.name}
+"""Dataset -> its stage."""
+
+
 @declare(
     "synthetic real gate",
     "latents_real latents_synthetic",
@@ -212,7 +216,7 @@ def encode(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
     from sugar.stages.gating import require_passed
 
     settings = params.encode
-    datasets = {name: inputs[name] for name in ("real", "synthetic") if name in inputs}
+    datasets = {name: inputs[name] for name in MADE_BY if name in inputs}
     if "gate" in inputs:
         require_passed(inputs["gate"], datasets)
     networks = Networks(
@@ -228,6 +232,7 @@ def encode(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
             folder,
             outputs[f"latents_{name}"],
             networks,
+            made_by=MADE_BY[name],
             batch_size=settings.batch_size,
             shard_size=settings.shard_size,
             held_out_fraction=settings.held_out_fraction,

@@ -17,8 +17,8 @@ from sugar.config import InputError
 from sugar.data.atomic import sha256_bytes
 from sugar.data.latents import LatentWriter, held_out
 from sugar.data.manifest import accepted_rows, balanced_rows, read_manifest
-from sugar.data.shards import read_triplets
 from sugar.stages.fingerprints import network_digest
+from sugar.stages.rejected import Rejected
 from sugar.triplet import Triplet
 
 if TYPE_CHECKING:
@@ -137,8 +137,12 @@ def load_encoders(networks: Networks, num_stills: int = 0) -> Encode:
 
 
 def still_frames(triplet: Triplet, count: int) -> np.ndarray:
-    """Indices of `count` random frames of a clip, by its key alone; different ones where it has as many."""
-    rng = np.random.default_rng(int(sha256_bytes(triplet.key.encode())[:16], 16))
+    """Indices of `count` random frames of a clip, different ones where it has as many.
+
+    By its identity image and prompt alone, not by its key: latents are found by what the encoders see.
+    """
+    seen = triplet.identity.tobytes() + triplet.prompt.encode()
+    rng = np.random.default_rng(int(sha256_bytes(seen)[:16], 16))
     return rng.choice(len(triplet.video), size=count, replace=count > len(triplet.video))
 
 
@@ -147,6 +151,7 @@ def encode_dataset(
     output: Path,
     networks: Networks,
     *,
+    made_by: str,
     batch_size: int,
     shard_size: int,
     held_out_fraction: float,
@@ -158,62 +163,87 @@ def encode_dataset(
     """Bring the cache in `output` to the accepted triplets of `dataset`; only new ones are encoded.
 
     Every batch has `batch_size` samples (the last repeats its first), so that a sample's numbers do not
-    depend on how many others are new.
+    depend on how many others are new. A triplet that cannot be read is left out and counted in
+    `rejections.json`.
 
     Args:
+        made_by: the stage that made the dataset, for what is said of damaged triplets.
         max_noun_share: rows of a noun beyond this share are left out, by hash of the key; None: none are.
         num_workers: threads that decode the next batch while the networks work on this one; 0: none.
         num_stills: random frames of a clip that are encoded as images too (SUGAR section 4.3, TSF-Image).
         on_work: called before anything is encoded or written; not where the cache is at these triplets.
 
     Returns:
-        samples in the cache, how many of them were encoded now, how many are held out.
+        samples in the cache, how many of them were encoded now, how many are held out, how many are skipped.
 
     Raises:
-        InputError: no accepted triplet, a size that the networks do not take, a damaged dataset.
+        InputError: no accepted triplet that can be read, a size that the networks do not take, no shard.
     """
-    table = accepted_rows(read_manifest(dataset, _USED))
-    if not table.num_rows:
-        raise InputError(f"{dataset}: has no accepted triplet, so there is nothing to encode")
-    if max_noun_share is not None:
-        try:
-            table = balanced_rows(table, "noun", max_noun_share)
-        except ValueError as error:
-            raise InputError(f"encode.max_noun_share: {dataset}: {error}") from error
+    accepted = _accepted(dataset, max_noun_share)
+    rejected = Rejected(dataset, output, made_by)
+    table, encoded = rejected.before(accepted), 0
     writer = LatentWriter(output, networks.meta(num_stills), shard_size, held_out_fraction)
     if (index := writer.whole(table["key"], table["digest"])) is not None:
         num_held_out = int(np.count_nonzero(index["held_out"]))
-        return {"samples": index.num_rows, "encoded": 0, "held_out": num_held_out}
-    on_work()
-    keys = table["key"].to_pylist()
-    positions = writer.plan(keys, table["digest"].to_pylist())
-    if positions:
-        rows = table.take(pa.array(positions, pa.int64()))
-        triplets = read_triplets(dataset, rows, num_workers=num_workers, ahead=batch_size)
-        encode = load_encoders(networks, num_stills)
-        _encode_rows(writer, positions, dataset.name, rows, triplets, encode, batch_size)
-    writer.finish()
-    num_held_out = sum(held_out(keys, held_out_fraction))
-    return {"samples": table.num_rows, "encoded": len(positions), "held_out": num_held_out}
+    else:
+        on_work()
+        encode: Encode | None = None
+        while positions := writer.plan(table["key"].to_pylist(), table["digest"].to_pylist()):
+            rows = table.take(pa.array(positions, pa.int64()))
+            encode = encode or load_encoders(networks, num_stills)
+            encoded += _encode_rows(writer, positions, rows, rejected, encode, batch_size, num_workers)
+            table = rejected.without(table)
+        writer.finish()
+        num_held_out = sum(held_out(table["key"].to_pylist(), held_out_fraction))
+    rejected.write(accepted.num_rows)
+    counts = {"samples": table.num_rows, "encoded": encoded, "held_out": num_held_out}
+    return counts | rejected.counts()
+
+
+def _accepted(dataset: Path, max_noun_share: float | None) -> pa.Table:
+    """Accepted rows of the manifest, no more of a noun than its share."""
+    table = accepted_rows(read_manifest(dataset, _USED))
+    if not table.num_rows:
+        raise InputError(f"{dataset}: has no accepted triplet, so there is nothing to encode")
+    if max_noun_share is None:
+        return table
+    try:
+        return balanced_rows(table, "noun", max_noun_share)
+    except ValueError as error:
+        raise InputError(f"encode.max_noun_share: {dataset}: {error}") from error
 
 
 def _encode_rows(
     writer: LatentWriter,
     positions: Sequence[int],
-    name: str,
     rows: pa.Table,
-    triplets: Iterator[Triplet],
+    rejected: Rejected,
     encode: Encode,
     size: int,
-) -> None:
-    """Give the writer the tensors of some rows, in batches of `size`; positions: of the rows in its plan."""
+    num_workers: int,
+) -> int:
+    """Give the writer the tensors of some rows, in batches of `size`; positions: of the rows in its plan.
+
+    Returns how many there were; the others are rejected, and the writer is told at once: it holds every shard
+    that still awaits one.
+    """
     wanted = dict(zip(rows["key"].to_pylist(), positions, strict=True))
-    with tqdm(total=len(positions), desc=f"encode {name}", unit="triplet", mininterval=1.0) as bar:
+    triplets = rejected.read(rows, num_workers=num_workers, ahead=size)
+    label = f"encode {rejected.dataset.name}"
+    num_encoded = 0
+    with tqdm(total=len(positions), desc=label, unit="triplet", mininterval=1.0) as bar:
         for batch in _batches(triplets, size):
             padded = [*batch, *[batch[0]] * (size - len(batch))]
             tensors = {name: tensor[: len(batch)] for name, tensor in encode(padded).items()}
-            writer.add([wanted[triplet.key] for triplet in batch], tensors)
+            writer.add([wanted.pop(triplet.key) for triplet in batch], tensors)
+            for key in rejected.reasons.keys() & wanted.keys():
+                writer.drop(wanted.pop(key))
+            num_encoded += len(batch)
             bar.update(len(batch))
+    for key, position in wanted.items():
+        assert key in rejected.reasons, key
+        writer.drop(position)
+    return num_encoded
 
 
 def _batches(triplets: Iterator[Triplet], size: int) -> Iterator[list[Triplet]]:

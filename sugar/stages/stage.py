@@ -59,7 +59,12 @@ class Stage:
     may_rest: bool = False
 
     def __call__(
-        self, params: Params, inputs: Paths, outputs: Paths, ablation: str | None = None
+        self,
+        params: Params,
+        inputs: Paths,
+        outputs: Paths,
+        ablation: str | None = None,
+        check: bool = False,
     ) -> dict[str, float]:
         """Run it: lock the outputs, open a tracked run where there is work, work, keep the figures.
 
@@ -67,6 +72,8 @@ class Stage:
             inputs, outputs: folder of each declared name (a body may do with fewer); `outputs` may name the
                 file of `METRICS` too.
             ablation: name in `ablations` of what is run, for the tracked run alone.
+            check: compare every byte of shards and latents in `outputs` with the digest that was noted when
+                they were written; what is damaged is made anew.
 
         Returns:
             The figures, with `seconds`.
@@ -88,6 +95,8 @@ class Stage:
             folders = [outputs[name] for name in sorted(outputs.keys() - {METRICS})]
             for folder in folders:
                 stack.enter_context(StageLock(folder, self.name))
+                if check:
+                    _remove_damaged(folder)
             open_run = partial(
                 start_run,
                 self.name,
@@ -134,6 +143,16 @@ class Stage:
                 raise InputError(f"{self.name} needs {folder} ({name}), which does not exist")
 
 
+def _remove_damaged(folder: Path) -> None:
+    from sugar.data.latent_files import remove_damaged_latents
+    from sugar.data.shards import remove_damaged_shards
+
+    damaged = [*remove_damaged_shards(folder), *remove_damaged_latents(folder)]
+    logger.info("%s: every byte compared; damaged files: %d", folder, len(damaged))
+    for name in damaged:
+        logger.warning("%s: damaged; is made anew", folder / name)
+
+
 def declare(
     inputs: str, outputs: str, reads: tuple[str, ...], optional: str = "", *, may_rest: bool = False
 ) -> Callable[[Body], Stage]:
@@ -165,11 +184,11 @@ def paths_to_read(stage: Stage, params: Params) -> dict[str, Path]:
     return {name: params.path(name) for name in (*stage.inputs, *there)}
 
 
-def run_on_paths(stage: Stage, params: Params) -> dict[str, float]:
-    """Run a stage on the folders that `paths` of params.yaml names."""
+def run_on_paths(stage: Stage, params: Params, check: bool = False) -> dict[str, float]:
+    """Run a stage on the folders that `paths` of params.yaml names; check: as for `Stage`."""
     inputs = paths_to_read(stage, params)
     outputs = {name: params.path(name) for name in stage.outputs}
-    return stage(params, inputs, {**outputs, METRICS: metrics_file(params, stage.name)})
+    return stage(params, inputs, {**outputs, METRICS: metrics_file(params, stage.name)}, check=check)
 
 
 def read_figures(file: Path) -> dict[str, float]:

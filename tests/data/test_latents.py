@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from sugar.config import InputError
+from sugar.data.latent_files import DIGESTS as NOTE
+from sugar.data.latent_files import latent_files, remove_damaged_latents
 from sugar.data.latents import INDEX, LatentCache, LatentWriter, held_out
 
 META = {"vae_scaling_factor": 0.7, "encoders": "abc", "dtype": "float32"}
@@ -202,3 +204,71 @@ def test_a_damaged_cache_is_refused(tmp_path):
     shard.write_bytes(whole)
     assert len(LatentCache.open(tmp_path)) == 7
     assert (tmp_path / INDEX).is_file()
+
+
+def flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0xFF
+    path.write_bytes(data)
+
+
+DAMAGES = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:2000]),
+    "header": lambda path: flip(path, 3),
+    "addresses": lambda path: path.write_bytes(path.read_bytes().replace(b"a", b"b", 40)),
+    "empty": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("size", [3, 4])
+def test_what_a_damaged_file_held_is_encoded_again(tmp_path, damage, size, caplog):
+    build(tmp_path / "a")
+    build(tmp_path / "b", shard_size=size)
+    damage(latent_files(tmp_path / "a")[1])
+    writer = LatentWriter(tmp_path / "a", META, 3, 0.3)
+    assert writer.whole(pa.chunked_array([KEYS]), pa.chunked_array([DIGESTS])) is None
+    assert build(tmp_path / "a", shard_size=size) == [3, 4, 5]
+    assert "latents-000001-" in caplog.text and "what it held is encoded again" in caplog.text
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_changed_bytes_are_found_by_their_digest(tmp_path):
+    build(tmp_path / "a")
+    build(tmp_path / "b")
+    assert remove_damaged_latents(tmp_path / "a") == []
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    flip(latent_files(tmp_path / "a")[2], -1)
+    assert build(tmp_path / "a") == []  # nothing is read without need
+    assert remove_damaged_latents(tmp_path / "a") == [latent_files(tmp_path / "b")[2].name]
+    assert build(tmp_path / "a") == [6]
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+
+
+def test_a_cache_without_digests_gets_them_when_it_is_checked(tmp_path):
+    build(tmp_path)
+    noted = (tmp_path / NOTE).read_bytes()
+    (tmp_path / NOTE).unlink()
+    assert remove_damaged_latents(tmp_path) == []
+    assert (tmp_path / NOTE).read_bytes() == noted
+    (tmp_path / NOTE).unlink()
+    build(tmp_path, KEYS[:3], DIGESTS[:3])
+    assert len(LatentCache.open(tmp_path)) == 3 and (tmp_path / NOTE).is_file()
+    assert remove_damaged_latents(tmp_path / "nowhere") == []
+
+
+@pytest.mark.parametrize("bad", [[0], [2], [0, 1, 2], [1, 3, 6], [6]])
+def test_a_sample_that_does_not_come_costs_no_other(tmp_path, bad):
+    good = [i for i in range(7) if i not in bad]
+    writer = LatentWriter(tmp_path / "a", META, 3, 0.3)
+    assert writer.plan(KEYS, DIGESTS) == list(range(7))
+    for position in range(7):
+        if position in bad:
+            writer.drop(position)
+        else:
+            writer.add([position], tensors([DIGESTS[position]]))
+    keys, digests = [KEYS[i] for i in good], [DIGESTS[i] for i in good]
+    assert writer.plan(keys, digests) == []
+    writer.finish()
+    build(tmp_path / "b", keys, digests)
+    assert content(tmp_path / "a") == content(tmp_path / "b")
