@@ -85,23 +85,37 @@ def run_component(
         settings: JSON of `settings_of_stages`.
         inputs, outputs: declared name -> artifact (`dsl.Dataset`, `dsl.Model`, ...).
         figures: a `dsl.Metrics` artifact.
-        page: a `dsl.HTML` artifact that gets the `index.html` of the first output.
+        page: a `dsl.HTML` artifact that gets the gate's verdict, also where the gate fails.
+
+    Raises:
+        StageFailure, InputError: as the stage.
     """
     from sugar.stages import STAGES
-    from sugar.stages.stage import METRICS
+    from sugar.stages.stage import METRICS, StageFailure
 
     params = stage_params(settings)
     folders = {name: Path(artifact.path) for name, artifact in outputs.items()}
     with tempfile.TemporaryDirectory() as scratch:
         file = Path(scratch) / "figures.json"
         sources = {name: Path(artifact.path) for name, artifact in inputs.items()}
-        values = STAGES[stage](params, sources, {**folders, METRICS: file})
+        try:
+            values = STAGES[stage](params, sources, {**folders, METRICS: file})
+        except StageFailure:
+            _write_page(folders, page)
+            raise
         Path(figures.path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, figures.path)  # a metrics artifact without a file is never found in the cache
-    if page is not None:
-        Path(page.path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(next(iter(folders.values())) / "index.html", page.path)
+    _write_page(folders, page)
     for name, value in values.items():
         figures.log_metric(name, value)
         for artifact in outputs.values():
             artifact.metadata[name] = value
+
+
+def _write_page(folders: Mapping[str, Path], page: Any) -> None:
+    """Kubeflow shows the file alone: links to what lies beside it would lead nowhere."""
+    from sugar.stages.gating import page_alone
+
+    if page is not None:
+        Path(page.path).parent.mkdir(parents=True, exist_ok=True)
+        Path(page.path).write_text(page_alone(folders["gate"]), encoding="utf-8")

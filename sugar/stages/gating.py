@@ -128,6 +128,19 @@ def require_passed(gate: Path, datasets: Mapping[str, Path]) -> None:
             raise InputError(f"{folder} has changed since it passed the gate; run validate again")
 
 
+def page_alone(gate: Path) -> str:
+    """The page of the verdict in a folder, for where it is shown without the Data Docs beside it.
+
+    Raises:
+        InputError: there is no verdict, or a damaged one.
+    """
+    results = {
+        name: GateResult(about["success"], tuple(about["failures"]), about["statistics"])
+        for name, about in read_verdict(gate).items()
+    }
+    return _page(results, with_docs=False)
+
+
 _STYLE = """body { font: 15px/1.55 system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; color: #1d2430;
        max-width: 860px; margin: 32px auto; padding: 0 24px; }
 h2 { margin: 28px 0 6px; } b { border-radius: 999px; padding: 2px 12px; color: #fff; font-size: 13px; }
@@ -135,7 +148,7 @@ h2 { margin: 28px 0 6px; } b { border-radius: 999px; padding: 2px 12px; color: #
 table { border-collapse: collapse; } td { border-bottom: 1px solid #e3e7ee; padding: 3px 24px 3px 0; }"""
 
 
-def _page(results: Mapping[str, GateResult]) -> str:
+def _page(results: Mapping[str, GateResult], with_docs: bool = True) -> str:
     parts = ["<!doctype html><html lang='en'><meta charset='utf-8'><title>Data gate</title>"]
     parts += [f"<style>{_STYLE}</style>", "<h1>Data gate</h1>"]
     for name, result in results.items():
@@ -147,6 +160,8 @@ def _page(results: Mapping[str, GateResult]) -> str:
             f"<tr><td>{key.replace('_', ' ')}</td><td>{value:.4g}</td></tr>"
             for key, value in result.statistics.items()
         )
-        link = f"<p><a href='{name}/index.html'>every expectation: Data Docs</a></p>"
-        parts.append(f"</ul><table>{facts}</table>{link}")
+        docs = f"<a href='{name}/index.html'>every expectation: Data Docs</a>"
+        if not with_docs:
+            docs = f"every expectation: Data Docs, in the artifact <code>gate</code>, {name}/index.html"
+        parts.append(f"</ul><table>{facts}</table><p>{docs}</p>")
     return "\n".join(parts)
