@@ -34,7 +34,10 @@ def translate(argv: Sequence[str], folder: Path) -> list[str]:
     pipeline = submit.load_pipeline(file)
     pairs = [word for word in argv[run + 2 :] if "=" in word and not word.startswith("-")]
     options = [word for word in argv[run + 2 :] if word not in pairs]
-    arguments, _ = submit.resolve(pipeline, pairs, params_file=Path("params.yaml"), profiles=[], overrides=[])
+    arguments, params = submit.resolve(
+        pipeline, pairs, params_file=Path("params.yaml"), profiles=[], overrides=[]
+    )
+    submit.refuse_cluster_drivers(pipeline, params)
     package = submit.compile_pipeline(pipeline, folder / f"{file.stem}.yaml")
     if not {"-e", "--experiment-name"} & {word.partition("=")[0] for word in options}:
         options = ["-e", "sugar", *options]

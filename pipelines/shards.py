@@ -12,6 +12,7 @@ import json
 import logging
 import sys
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def shards_pipeline(cluster: Mapping[str, Any], parallelism: int) -> Any:
     """The pipeline (description: str, groups: list of "INDEX/COUNT").
 
     Args:
-        cluster: image, volume_claim, mount_path, resources (cpu, memory) of `shards.cluster`.
+        cluster: image, volume_claim, mount_path, resources (cpu, memory, one accelerator) of
+            `shards.cluster`.
         parallelism: groups at a time.
     """
 
@@ -64,6 +66,8 @@ def shards_pipeline(cluster: Mapping[str, Any], parallelism: int) -> Any:
                 task.set_cpu_request(resources["cpu"]).set_cpu_limit(resources["cpu"])
             if "memory" in resources:
                 task.set_memory_request(resources["memory"]).set_memory_limit(resources["memory"])
+            for accelerator in resources.keys() - {"cpu", "memory"}:
+                task.set_accelerator_type(accelerator).set_accelerator_limit(resources[accelerator])
             for name, value in image_environment(cluster["image"]).items():
                 task.set_env_variable(name, value)
             kubernetes.mount_pvc(task, cluster["volume_claim"], cluster["mount_path"])
@@ -102,13 +106,25 @@ def run(description: Path, groups: int, client: Any = None) -> None:
         logger.warning("run %s of the shards of %s: %s", started.run_id, job["stage"], ended.state)
 
 
-def main(argv: Sequence[str]) -> None:
+def main(argv: Sequence[str]) -> int:
     """With a description and a number of groups: run; without: compile `shards.yaml`."""
-    if argv:
-        run(Path(argv[0]), int(argv[1]))
-    else:
+    if not argv:
         compiler.Compiler().compile(shards_pipeline(EXAMPLE, 16), str(PACKAGE))
+        return 0
+    for name in ("urllib3", "root"):  # what they say of a server that is not there, the error says
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):
+            run(Path(argv[0]), int(argv[1]))
+    except Exception as error:  # noqa: BLE001 (the last line of defence: told, with exit code 1)
+        print(
+            f"pipelines.shards: failed: {type(error).__name__}: {' '.join(str(error).split())}; is Kubeflow "
+            f"Pipelines there? KF_PIPELINES_ENDPOINT=URL says where",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main(sys.argv[1:]))

@@ -121,6 +121,21 @@ def resolve(
     return given, params
 
 
+def refuse_cluster_drivers(pipeline: Any, params: Params) -> None:
+    """Raise InputError where a stage of a pipeline on a cluster would have its shards made by other pods.
+
+    Its task writes to an artifact folder of Kubeflow's, which they do not have.
+    """
+    if (
+        "config" in pipeline.pipeline_spec.root.input_definitions.parameters
+        and params.shards.driver != "pool"
+    ):
+        raise InputError(
+            f"shards.driver must be pool in a pipeline, whose tasks write to folders that no other pod has, "
+            f"got {params.shards.driver}; `sugar ingest` and `synthesize` take it, in a pod with the volume"
+        )
+
+
 def run_locally(pipeline: Any, arguments: Mapping[str, Any], params: Params, params_file: Path) -> None:
     """Run every task in a process of this machine, artifacts below `paths.root`/kfp.
 
@@ -187,6 +202,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, params = resolve(
             pipeline, args.arguments, params_file=args.params, profiles=profiles, overrides=args.overrides
         )
+        if not args.local:
+            refuse_cluster_drivers(pipeline, params)
         if args.local:
             run_locally(pipeline, arguments, params, args.params)
         elif args.dry_run:

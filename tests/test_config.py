@@ -116,6 +116,11 @@ def test_numbers_in_every_notation(params_file: Path, text: str, value: float):
         ("register=", "register must be a table, got None"),
         ("ablations.Big={seed: 1}", "ablations.Big must match"),
         ("ablations.x={}", "ablations.x must have at least 1"),
+        (
+            "shards={driver: indexed_job, cluster: {image: i, volume_claim: c}}",
+            "shards.cluster.mount_path is missing",
+        ),
+        ("shards.driver=indexed_job", "shards.cluster must be given when driver is indexed_job, got null"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line_naming_layer_key_rule_and_value(
@@ -154,6 +159,8 @@ def test_a_missing_key_is_named(params_file: Path):
     params_file.write_text(params_file.read_text().replace("  fps: 8\n", ""))
     with pytest.raises(InputError, match=r"params\.yaml: video\.fps is missing"):
         load_params(params_file)
+    with pytest.raises(InputError, match=r"params\.yaml: video\.fps is missing"):
+        load_params(params_file, overrides=["video.num_frames=9"])
 
 
 @pytest.mark.parametrize(

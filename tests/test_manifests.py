@@ -123,9 +123,11 @@ def test_the_claim_and_the_account_are_those_of_the_profiles(
 ):
     from pipelines import shards
 
-    params = load_params(project_root / "params.yaml", ["cogvideox-2b", "trainjob"])
-    cluster = params.training.cluster
-    assert cluster is not None
+    params = load_params(project_root / "params.yaml", ["cogvideox-2b", "trainjob", "shards-job"])
+    cluster, of_shards = params.training.cluster, params.shards.cluster
+    assert cluster is not None and of_shards is not None
+    for key in ("image", "volume_claim", "mount_path", "namespace"):
+        assert getattr(of_shards, key) == getattr(cluster, key)
     assert ("PersistentVolumeClaim", cluster.volume_claim) in overlay
     assert shards.EXAMPLE["volume_claim"] == cluster.volume_claim
     assert ("ServiceAccount", cluster.service_account) in overlay

@@ -230,6 +230,21 @@ def _checked(layers: Sequence[tuple[str, dict[str, Any]]], folder: Path) -> Para
     return params
 
 
+def _to_blame(layers: Sequence[tuple[str, dict[str, Any]]], location: Sequence[Any], *, missing: bool) -> str:
+    """Layer with the wrong value: the last that has it; of a missing one, the first that has its table."""
+    if missing:
+        found = [name for name, layer in layers if location[1:] and _has_table(layer, location[:-1])]
+    else:
+        found = [name for name, layer in reversed(layers) if _contains(layer, location)]
+    return found[0] if found else layers[0][0]
+
+
+def _has_table(layer: Any, location: Sequence[Any]) -> bool:
+    for part in location:
+        layer = layer.get(part) if isinstance(layer, Mapping) else None
+    return isinstance(layer, Mapping)
+
+
 def _validated(layers: Sequence[tuple[str, dict[str, Any]]], folder: Path) -> Params:
     merged: Any = {}
     for _, layer in layers:
@@ -240,9 +255,7 @@ def _validated(layers: Sequence[tuple[str, dict[str, Any]]], folder: Path) -> Pa
         sentences = []
         for error in failure.errors():
             location, sentence = _describe(error)
-            where = next(
-                (name for name, layer in reversed(layers) if _contains(layer, location)), layers[0][0]
-            )
+            where = _to_blame(layers, location, missing=error["type"] == "missing")
             line = f"{where}: {sentence}"
             if line not in sentences:
                 sentences.append(line)

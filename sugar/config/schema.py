@@ -261,19 +261,25 @@ class Cluster(Section):
 
 
 MAX_PARALLEL_FOR = 32
+INDEXED_JOB_GROUPS = 64
 
 
 class Shards(Section):
     driver: Literal["pool", "parallel_for", "indexed_job"]
-    groups: Count
+    groups: Count | None
     parallelism: Count
     cluster: Cluster | None
+
+    @property
+    def num_groups(self) -> int:
+        """`groups`, or as many as suit the driver."""
+        return self.groups or (MAX_PARALLEL_FOR if self.driver == "parallel_for" else INDEXED_JOB_GROUPS)
 
     @model_validator(mode="after")
     def _cluster_is_given(self) -> Shards:
         if self.driver != "pool" and self.cluster is None:
             raise ValueError(f"cluster must be given when driver is {self.driver}, got null")
-        if self.driver == "parallel_for" and self.groups > MAX_PARALLEL_FOR:
+        if self.driver == "parallel_for" and self.num_groups > MAX_PARALLEL_FOR:
             raise ValueError(
                 f"groups must be <= {MAX_PARALLEL_FOR} when driver is parallel_for (a driver pod each), "
                 f"got {self.groups}; indexed_job takes thousands"

@@ -1,4 +1,4 @@
-"""The few calls to a Kubernetes API server that a TrainJob needs, patient with a server that is not.
+"""The few calls to a Kubernetes API server that jobs need, patient with a server that is not.
 
 The only module that imports kubernetes.
 """
@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from sugar.config import InputError
 from sugar.launch.train_job import GROUP, NODE, PLURAL, VERSION
 
 logger = logging.getLogger(__name__)
@@ -18,17 +19,84 @@ logger = logging.getLogger(__name__)
 RETRIED = (429, 500, 502, 503, 504)
 WATCH_SECONDS = 10
 CONNECT_SECONDS = 10
+ATTEMPTS = 8
 
 
 class Gone(Exception):
     """The object does not exist (any more)."""
 
 
+class ClusterFailure(RuntimeError):
+    """The cluster refused, did not answer, or did not do its work: the message says all."""
+
+    expected = True
+
+
+def load_client() -> Any:
+    """A `kubernetes.client.ApiClient` with the pod's service account, or the user's kubeconfig.
+
+    Raises:
+        InputError: there is neither.
+    """
+    from kubernetes import client, config
+
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        try:
+            config.load_kube_config()
+        except (config.ConfigException, OSError) as error:
+            raise InputError(
+                f"no Kubernetes cluster to work on: this is no pod with a service account, and there is no "
+                f"kubeconfig that can be read ({error}); set KUBECONFIG, or run it in a pod of the cluster"
+            ) from error
+    return client.ApiClient()
+
+
+def call_patiently(
+    call: Callable[..., Any],
+    arguments: Mapping[str, Any],
+    *,
+    attempts: int = ATTEMPTS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Any:
+    """A call's answer, None for 409; repeated while the server is busy or out of reach.
+
+    Raises:
+        Gone: the object does not exist.
+        ClusterFailure: the server refused, or did not answer in that many attempts.
+    """
+    from kubernetes.client import ApiException
+    from urllib3.exceptions import HTTPError
+
+    reason = ""
+    for attempt in range(attempts):
+        delay = min(30.0, 0.5 * 2**attempt)
+        try:
+            return call(**arguments, _request_timeout=60)
+        except ApiException as error:
+            if error.status == 409:
+                return None
+            if error.status in (404, 410):
+                raise Gone(arguments.get("name", "")) from error
+            if error.status not in RETRIED:
+                raise ClusterFailure(f"the cluster refused: {_reason(error)}") from error
+            reason = _reason(error)
+            delay = float((error.headers or {}).get("Retry-After") or delay)
+        except HTTPError as error:
+            reason = str(error)
+        logger.warning("the API server is busy, again in %.1f s: %s", delay, reason)
+        sleep(delay)
+    raise ClusterFailure(
+        f"the API server did not answer in {attempts} attempts: {reason}; is the kubeconfig the right one?"
+    )
+
+
 class TrainJobs:
     """TrainJobs of a namespace, and the logs of their first node.
 
     Args:
-        client: a `kubernetes.client.ApiClient`; None: the pod's service account, or the user's kubeconfig.
+        client: a `kubernetes.client.ApiClient`; None: that of `load_client`.
         attempts: of a call that the server answers with 429 or 5xx, or not at all.
         sleep: between them.
     """
@@ -38,18 +106,12 @@ class TrainJobs:
         namespace: str,
         client: Any = None,
         *,
-        attempts: int = 8,
+        attempts: int = ATTEMPTS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         from kubernetes import client as api
-        from kubernetes import config
 
-        if client is None:
-            try:
-                config.load_incluster_config()
-            except config.ConfigException:
-                config.load_kube_config()
-            client = api.ApiClient()
+        client = client or load_client()
         self._jobs, self._core = api.CustomObjectsApi(client), api.CoreV1Api(client)
         self._where: dict[str, Any] = {
             "group": GROUP,
@@ -142,29 +204,7 @@ class TrainJobs:
             logger.debug("log of %s: %s", pod, error)
 
     def _call(self, call: Callable[..., Any], **arguments: Any) -> Any:
-        """A call's answer, None for 409; repeated while the server is busy or out of reach."""
-        from kubernetes.client import ApiException
-        from urllib3.exceptions import HTTPError
-
-        reason = ""
-        for attempt in range(self._attempts):
-            delay = min(30.0, 0.5 * 2**attempt)
-            try:
-                return call(**arguments, _request_timeout=60)
-            except ApiException as error:
-                if error.status == 409:
-                    return None
-                if error.status in (404, 410):
-                    raise Gone(arguments.get("name", "")) from error
-                if error.status not in RETRIED:
-                    raise RuntimeError(f"the cluster refused: {_reason(error)}") from error
-                reason = _reason(error)
-                delay = float((error.headers or {}).get("Retry-After") or delay)
-            except HTTPError as error:
-                reason = str(error)
-            logger.warning("the API server is busy, again in %.1f s: %s", delay, reason)
-            self._sleep(delay)
-        raise RuntimeError(f"the API server did not answer in {self._attempts} attempts: {reason}")
+        return call_patiently(call, arguments, attempts=self._attempts, sleep=self._sleep)
 
 
 def _lines(response: Any) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sugar.data.atomic import sha256_bytes
 from sugar.data.origin import image_environment
+from sugar.launch.kubernetes_api import ClusterFailure, Gone, call_patiently, load_client
 from sugar.launch.pod import CONTAINER_SECURITY, POD_SECURITY
 from sugar.launch.train_job import Cluster
 
@@ -80,37 +81,47 @@ def run_indexed_job(
     Indexes that failed for good are told in the log: which shards are missing, the records say.
 
     Args:
-        api: a `kubernetes.client.BatchV1Api`; None: the pod's service account, or the user's kubeconfig.
+        api: a `kubernetes.client.BatchV1Api`; None: that of `load_client`.
 
     Raises:
-        RuntimeError: the cluster refused it.
+        InputError: no cluster to work on.
+        ClusterFailure: the cluster refused the job, does not answer, or somebody deleted the job.
     """
-    from kubernetes import client, config
-
     if api is None:
-        try:
-            config.load_incluster_config()
-        except config.ConfigException:
-            config.load_kube_config()
-        api = client.BatchV1Api()
+        from kubernetes import client
+
+        api = client.BatchV1Api(load_client())
     name, namespace = body["metadata"]["name"], body["metadata"]["namespace"]
+    where = {"name": name, "namespace": namespace}
+
+    def call(what: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
+        return call_patiently(what, arguments, sleep=sleep)
+
     try:
-        api.create_namespaced_job(namespace=namespace, body=dict(body))
-    except client.ApiException as error:
-        if error.status != 409:
-            raise RuntimeError(f"{name}: the cluster refused the job: {error.reason}") from error
-        logger.info("%s exists already: following it", name)
+        if call(api.create_namespaced_job, {"namespace": namespace, "body": dict(body)}) is None:
+            logger.info("%s exists already: following it", name)
+        status = _follow(lambda: call(api.read_namespaced_job, where).status, body, sleep)
+        if status.failed_indexes:
+            logger.warning("%s: groups %s failed", name, status.failed_indexes)
+        # A finished job would be followed, not started, when shards are to be made anew.
+        call(api.delete_namespaced_job, {**where, "propagation_policy": "Background"})
+    except Gone as gone:
+        raise ClusterFailure(
+            f"job {name}: there is no namespace {namespace}, or the job was deleted"
+        ) from gone
+
+
+def _follow(read: Callable[[], Any], body: Mapping[str, Any], sleep: Callable[[float], None]) -> Any:
+    """The status of a job at its end."""
     done = -1
     while True:
-        status = api.read_namespaced_job_status(name=name, namespace=namespace).status
+        status = read()
         if (succeeded := status.succeeded or 0) != done:
             done = succeeded
-            logger.info("%s: %d of %d groups made", name, done, body["spec"]["completions"])
+            logger.info(
+                "%s: %d of %d groups made", body["metadata"]["name"], done, body["spec"]["completions"]
+            )
         ends = [one.type for one in status.conditions or [] if one.status == "True"]
         if "Complete" in ends or "Failed" in ends:
-            break
+            return status
         sleep(POLL_SECONDS)
-    if "Failed" in ends:
-        logger.warning("%s: groups %s failed", name, status.failed_indexes)
-    # A finished job would be followed, not started, when shards are to be made anew.
-    api.delete_namespaced_job(name=name, namespace=namespace, propagation_policy="Background")

@@ -10,11 +10,11 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sugar.config import Params, params_from_dict
+from sugar.config import InputError, Params, params_from_dict
 
 if TYPE_CHECKING:
     from sugar.data.shard_driver import Elsewhere
@@ -30,6 +30,9 @@ def cluster_driver(
     """What makes the stage's shards when it is not this process: an Indexed Job, a pipeline, or None.
 
     The job's description lies beside the output folder, on the volume that the pods mount.
+
+    Raises:
+        InputError: a folder of the stage does not lie on that volume.
     """
     settings = params.shards
     if settings.driver == "pool" or stage.name not in SHARDED:
@@ -41,10 +44,11 @@ def cluster_driver(
     assert settings.cluster is not None  # the schema asks for it
     cluster = Cluster(**settings.cluster.model_dump())
     (folder,) = (path for name, path in outputs.items() if name != "metrics")
+    _check_on_volume(stage.name, [*inputs.values(), folder], cluster.mount_path)
     description = folder.parent / f".{folder.name}.job.json"
 
     def elsewhere(num_shards: int) -> None:
-        groups = min(settings.groups, num_shards)
+        groups = min(settings.num_groups, num_shards)
         write_json_atomic(
             description,
             {
@@ -65,12 +69,25 @@ def cluster_driver(
     return elsewhere
 
 
+def _check_on_volume(stage: str, folders: Sequence[Path], mount_path: str) -> None:
+    """The pods have no other folders."""
+    for folder in folders:
+        if not folder.is_relative_to(mount_path):
+            raise InputError(
+                f"{stage}: {folder} must lie below shards.cluster.mount_path, {mount_path}, where this "
+                f"machine and the pods mount the same volume: set paths.root to a folder there. A task of a Kubeflow "
+                f"pipeline writes elsewhere: there shards.driver must be pool"
+            )
+
+
 def _run_parallel_for(description: Path, groups: int) -> None:
     """Run `pipelines.shards` in a process of its own: kfp is not imported below `components`.
 
     Raises:
-        RuntimeError: the run could not be started or followed.
+        ClusterFailure: the run could not be started or followed.
     """
+    from sugar.launch.kubernetes_api import ClusterFailure
+
     path = os.pathsep.join(filter(None, [str(PROJECT), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
         [sys.executable, "-m", "pipelines.shards", str(description), str(groups)],
@@ -78,7 +95,7 @@ def _run_parallel_for(description: Path, groups: int) -> None:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"pipelines.shards ended with exit code {done.returncode}; its error is above")
+        raise ClusterFailure(f"pipelines.shards ended with exit code {done.returncode}; its error is above")
 
 
 def run_group(description: Path, group: str) -> int:

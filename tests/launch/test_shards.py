@@ -5,9 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 from kubernetes.client import ApiException
+from urllib3.exceptions import NewConnectionError
 
-from sugar.config import load_params
+from sugar.config import InputError, load_params
 from sugar.data.manifest import dataset_digest
+from sugar.launch.kubernetes_api import ClusterFailure
 from sugar.launch.shards import indexed_job, run_indexed_job
 from sugar.launch.train_job import Cluster
 from sugar.stages import STAGES, sharding
@@ -18,24 +20,28 @@ CLUSTER = Cluster("sugar:1", "claim", "/data", resources={"cpu": "4"}, service_a
 class FakeBatch:
     """Runs every index of a created job at once, with some indexes failing."""
 
-    def __init__(self, run=lambda index: None, exists=False):
-        self.run, self.exists, self.bodies, self.deleted, self.polls = run, exists, [], [], 0
+    def __init__(self, run=lambda index: None, exists=False, errors=()):
+        self.run, self.exists, self.errors = run, exists, list(errors)
+        self.bodies, self.deleted, self.polls = [], [], 0
 
-    def create_namespaced_job(self, namespace, body):
+    def create_namespaced_job(self, namespace, body, _request_timeout):
         if self.exists:
             raise ApiException(status=409)
+        if self.errors:
+            raise self.errors.pop()
         self.bodies.append(body)
         for index in range(body["spec"]["completions"]):
             self.run(index)
 
-    def read_namespaced_job_status(self, name, namespace):
+    def read_namespaced_job(self, name, namespace, _request_timeout):
+        # Of the job itself: "jobs/status" is another resource, and no right of the account.
         self.polls += 1
         ended = [SimpleNamespace(type="Complete", status="True")] if self.polls > 1 else None
         return SimpleNamespace(
             status=SimpleNamespace(succeeded=self.polls, conditions=ended, failed_indexes=None)
         )
 
-    def delete_namespaced_job(self, name, namespace, propagation_policy):
+    def delete_namespaced_job(self, name, namespace, propagation_policy, _request_timeout):
         self.deleted.append(name)
 
 
@@ -75,6 +81,60 @@ def test_a_job_is_started_or_followed_until_it_ends(exists):
     assert api.deleted == [body["metadata"]["name"]]
 
 
+def test_a_server_that_is_busy_is_asked_again():
+    busy = [ApiException(status=503), NewConnectionError(None, "refused")]
+    api, slept = FakeBatch(errors=busy), []
+    run_indexed_job(indexed_job("ingest", CLUSTER, ["x"], 2, 2), api, sleep=slept.append)
+    assert len(api.bodies) == 1 and len(slept) == 3
+
+
+@pytest.mark.parametrize(
+    "errors, sentence",
+    [
+        ([ApiException(status=403, reason="Forbidden")], "the cluster refused: 403 Forbidden"),
+        ([ApiException(status=404)], "there is no namespace sugar"),
+        (
+            [NewConnectionError(None, "refused")] * 99,
+            "the API server did not answer in 8 attempts: .*refused",
+        ),
+    ],
+)
+def test_a_cluster_that_does_not_do_it_is_told_in_one_line(errors, sentence):
+    with pytest.raises(ClusterFailure, match=sentence) as told:
+        run_indexed_job(
+            indexed_job("ingest", CLUSTER, ["x"], 2, 2), FakeBatch(errors=errors), sleep=lambda s: None
+        )
+    assert told.value.expected and "\n" not in str(told.value)
+
+
+def test_without_a_kubeconfig_the_next_step_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "no"))
+    with pytest.raises(
+        InputError, match=r"no Kubernetes cluster to work on.* set KUBECONFIG, or run it in a pod"
+    ):
+        run_indexed_job(indexed_job("ingest", CLUSTER, ["x"], 2, 2))
+
+
+@pytest.mark.parametrize("driver", ["indexed_job", "parallel_for"])
+def test_folders_that_the_pods_do_not_have_are_refused_before_work(driver, tmp_path, project_root):
+    overrides = [f"shards.driver={driver}", "tracking.enabled=false", f"paths.root={tmp_path}"]
+    params = load_params(project_root / "params.yaml", ["smoke", "shards-job"], overrides)
+    subjects, inside = tmp_path / "subjects", tmp_path / "volume"
+    subjects.mkdir()
+    with pytest.raises(
+        InputError, match=rf"ingest: {tmp_path}/real must lie below shards.cluster.mount_path"
+    ):
+        STAGES["ingest"](params, {}, {"real": tmp_path / "real"})
+    on_volume = load_params(
+        project_root / "params.yaml",
+        ["smoke", "shards-job"],
+        [*overrides, f"shards.cluster.mount_path={inside}"],
+    )
+    with pytest.raises(InputError, match=rf"synthesize: {subjects} must lie below"):
+        STAGES["synthesize"](on_volume, {"subjects": subjects}, {"synthetic": inside / "synthetic"})
+    assert not list(tmp_path.rglob("*.job.json"))
+
+
 def test_the_api_schema_knows_every_field():
     validate = pytest.importorskip("kubernetes_validate")
     validate.validate(indexed_job("ingest", CLUSTER, ["x"], 2, 2), "1.31", strict=True)
@@ -84,7 +144,7 @@ def test_the_api_schema_knows_every_field():
 def test_a_stage_on_a_cluster_gives_the_dataset_of_one_machine(tmp_path, project_root, monkeypatch):
     tiny = ["ingest.num_clips=6", "ingest.shard_size=2", "tracking.enabled=false"]
     settings = {"driver": "indexed_job", "groups": 2, "parallelism": 2}
-    settings["cluster"] = {"image": "i", "volume_claim": "c", "mount_path": "/data"}
+    settings["cluster"] = {"image": "i", "volume_claim": "c", "mount_path": str(tmp_path)}
     file = project_root / "params.yaml"
     params = load_params(file, ["smoke"], [*tiny, f"shards={settings}"])
     api = FakeBatch(lambda index: sharding.run_group(tmp_path / "far" / ".real.job.json", f"{index}/2"))

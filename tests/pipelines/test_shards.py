@@ -13,6 +13,7 @@ pytest.importorskip("kfp")
 from pipelines import shards
 from sugar.config import InputError, load_params
 from sugar.data.manifest import dataset_digest
+from sugar.launch.kubernetes_api import ClusterFailure
 from sugar.stages import STAGES, sharding
 
 CLUSTER = {"image": "sugar@sha256:ab", "volume_claim": "claim", "mount_path": "/volume"}
@@ -57,6 +58,25 @@ def test_a_run_is_started_with_every_group_and_followed(tmp_path, project_root, 
     assert "/volume" in json.dumps(platform) and "claim" in json.dumps(platform)
 
 
+def test_the_driver_is_one_key(project_root):
+    for driver, groups in (("parallel_for", 32), ("indexed_job", 64)):
+        overrides = [f"shards.driver={driver}"]
+        params = load_params(project_root / "params.yaml", ["cogvideox-5b", "shards-job"], overrides)
+        assert params.shards.num_groups == groups
+    assert load_params(project_root / "params.yaml", overrides=[settings(3)]).shards.num_groups == 3
+
+
+def test_a_task_gets_the_accelerators_that_are_asked_for(tmp_path):
+    resources = {"cpu": "8", "memory": "64Gi", "nvidia.com/gpu": "1"}
+    package = tmp_path / "shards.yaml"
+    shards.compiler.Compiler().compile(
+        shards.shards_pipeline(CLUSTER | {"resources": resources}, 2), str(package)
+    )
+    spec = next(yaml.safe_load_all(package.read_text()))
+    (container,) = [e["container"] for e in spec["deploymentSpec"]["executors"].values()]
+    assert container["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
+
+
 def test_groups_beyond_32_are_refused(project_root):
     with pytest.raises(InputError, match=r"shards.*groups must be <= 32 when driver is parallel_for"):
         load_params(project_root / "params.yaml", overrides=[settings(33)])
@@ -81,13 +101,24 @@ def test_a_stage_by_parallel_for_gives_the_dataset_of_one_machine(tmp_path, proj
     with monkeypatch.context() as patched:
         patched.setattr(sharding, "subprocess", SimpleNamespace(run=here))
         far = STAGES["ingest"](
-            load_params(file, ["smoke"], [*TINY, settings()]), {}, {"real": tmp_path / "far" / "real"}
+            load_params(file, ["smoke"], [*TINY, settings(), f"shards.cluster.mount_path={tmp_path}"]),
+            {},
+            {"real": tmp_path / "far" / "real"},
         )
     near = STAGES["ingest"](load_params(file, ["smoke"], TINY), {}, {"real": tmp_path / "near" / "real"})
     assert (far["triplets"], far["shards_made"]) == (near["triplets"], 0)
     assert dataset_digest(tmp_path / "far" / "real") == dataset_digest(tmp_path / "near" / "real")
 
 
-def test_a_run_that_cannot_start_is_an_error(tmp_path):
-    with pytest.raises(RuntimeError, match=r"pipelines\.shards ended with exit code 1"):
-        sharding._run_parallel_for(tmp_path / "nowhere.json", 2)
+def test_a_run_that_cannot_start_is_an_error_of_one_line(tmp_path, project_root, monkeypatch, capfd):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://127.0.0.1:9")
+    params = load_params(project_root / "params.yaml", ["smoke"], [settings(2)])
+    description = tmp_path / "job.json"
+    description.write_text(json.dumps({"stage": "ingest", "params": params.as_dict()}))
+    with pytest.raises(ClusterFailure, match=r"pipelines\.shards ended with exit code 1") as told:
+        sharding._run_parallel_for(description, 2)
+    assert told.value.expected
+    err = capfd.readouterr().err
+    assert err.startswith("pipelines.shards: failed: ") and err.count("\n") == 1
+    assert "127.0.0.1" in err and "KF_PIPELINES_ENDPOINT=URL says where" in err

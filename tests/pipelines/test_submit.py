@@ -61,6 +61,7 @@ def test_the_code_version_is_the_git_revision(pipeline, project_root: Path):
         (["profile=smoke", "pretrain.steps=1"], "give the parameters by profile=... or by --profile"),
         (["profile=nope"], "--profile must be one of"),
         (["config={}"], "seed is missing"),
+        (["profile=shards-job"], "shards.driver must be pool in a pipeline"),
     ],
 )
 def test_wrong_arguments_are_one_line_and_exit_code_2(arguments: list[str], sentence: str, capsys):
