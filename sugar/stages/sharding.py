@@ -75,8 +75,8 @@ def _check_on_volume(stage: str, folders: Sequence[Path], mount_path: str) -> No
         if not folder.is_relative_to(mount_path):
             raise InputError(
                 f"{stage}: {folder} must lie below shards.cluster.mount_path, {mount_path}, where this "
-                f"machine and the pods mount the same volume: set paths.root to a folder there. A Kubeflow task "
-                f"writes elsewhere: in a pipeline shards.driver must be pool"
+                f"machine and the pods mount the same volume: set paths.root to a folder there. "
+                f"A Kubeflow task writes elsewhere: in a pipeline shards.driver must be pool"
             )
 
 
