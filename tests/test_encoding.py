@@ -19,11 +19,16 @@ from sugar.config import InputError
 from sugar.data.latents import LatentCache
 from sugar.data.manifest import write_manifest
 from sugar.data.shards import shard_name, write_shard
+from sugar.encoders.image import _square_pixels, identity_canvases, load_clip, load_dino
 from sugar.encoders.vae import encode_posterior, load_vae
 from sugar.stages import encoding
 from sugar.stages.encoding import Networks, encode_dataset, load_encoders, still_frames
 from sugar.stages.rejected import REJECTIONS
 from sugar.triplet import Triplet
+
+DINO_PIXELS = [[0.074, 0.007, 0.007], [0.205, -0.034, -0.631], [0.426, 0.477, 0.477]]
+CLIP_PIXELS = [[0.076, 0.016, 0.016], [0.169, -0.040, -0.580], [0.340, 0.385, 0.385]]
+"""Channels of three pixels of a cut-out as the two networks get it."""
 
 
 @pytest.fixture
@@ -74,6 +79,28 @@ def test_frames_of_a_clip_differ_and_are_a_function_of_what_it_shows(triplets: l
     assert len(still_frames(triplets[0], 12)) == 12
     # A latent is found by its triplet's digest, which does not know the key.
     assert first == still_frames(replace(triplets[0], key="renamed"), 9).tolist()
+
+
+def test_another_transform_is_another_latent(tiny_networks: Path, monkeypatch):
+    networks = Networks(*(str(tiny_networks / name) for name in ("base", "dino", "clip")))
+    before = networks.meta()
+    assert "transform" not in before  # latents from before there was a version keep their address
+    monkeypatch.setattr(encoding, "TRANSFORM", 2)
+    assert networks.meta() == before | {"transform": 2}
+
+
+def test_pixels_of_this_version_of_the_transform(tiny_networks: Path):
+    """Where these numbers change, every latent does: raise `TRANSFORM`."""
+    y, x = np.mgrid[:40, :56]
+    alpha = np.where((x - 30) ** 2 + (y - 18) ** 2 < 200, 255, 0)
+    cut_out = np.stack([4 * x, 6 * y, 255 - 4 * x, alpha], axis=-1).astype(np.uint8)
+    for load, name, expected in ((load_dino, "dino", DINO_PIXELS), (load_clip, "clip", CLIP_PIXELS)):
+        network = load(tiny_networks / name)
+        vision = getattr(network, "vision_model", network)
+        pixels = _square_pixels(vision, identity_canvases([cut_out], 48))[0]
+        side = pixels.shape[-1]
+        found = pixels[:, [0, side // 2, side // 3], [0, side // 2, side // 2]]
+        np.testing.assert_allclose(found.numpy(), expected, atol=0.02)
 
 
 def test_the_number_of_stills_is_part_of_what_a_latent_is(tiny_networks: Path):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from sugar.config import InputError
+from sugar.encoders.hub import cached_commit
 from sugar.encoders.loading import load_network
 from sugar.encoders.preprocess import as_uint8_batch, image_size_px, normalise, to_pixels
 
@@ -38,7 +39,9 @@ def load_dino(
     classes = {"dinov2": Dinov2Model, "dinov2_with_registers": Dinov2WithRegistersModel, "vit": ViTModel}
     name = check_source(source)
     try:
-        kind = AutoConfig.from_pretrained(name, subfolder=subfolder).model_type
+        kind = AutoConfig.from_pretrained(
+            name, subfolder=subfolder, revision=cached_commit(name) or "main"
+        ).model_type
     except (OSError, ValueError) as error:
         raise InputError(f"{name}: cannot read config.json: {str(error).splitlines()[0]}") from error
     if kind not in classes:

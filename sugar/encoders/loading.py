@@ -1,7 +1,8 @@
 """Loading of pretrained networks: one place for the rules that all loaders share.
 
 Weights come from safetensors only, code from a model repository is never executed, and a checkpoint that
-leaves a weight untouched is an error: a network is never silently part random.
+leaves a weight untouched is an error: a network is never silently part random. A hub id is loaded at the
+commit that its digest names.
 """
 
 import logging
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 
 from sugar.config import InputError
+from sugar.encoders.hub import cached_commit
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ def load_network(
         model, loading = network.from_pretrained(
             name,
             subfolder=subfolder,
+            revision=cached_commit(name) or "main",
             use_safetensors=True,
             output_loading_info=True,
             **{dtype_name: dtype},
@@ -117,7 +120,9 @@ def load_tokenizer(source: str | Path, *, subfolder: str = "", pad_with_eos: boo
     name = check_source(source)
     shown = f"{name}/{subfolder}" if subfolder else name
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, subfolder=subfolder)
+        tokenizer = AutoTokenizer.from_pretrained(
+            name, subfolder=subfolder, revision=cached_commit(name) or "main"
+        )
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(f"{shown}: cannot load a tokenizer: {reason}") from error

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sugar.encoders.hub import cached_commit
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -11,23 +13,18 @@ class Weights:
 
     Attributes:
         source: folder or hub id; digest: of a folder's files.
-        index: a file that every commit of a hub id holds.
     """
 
     source: str
     digest: str = ""
-    index: str = "config.json"
 
     @property
     def revision(self) -> str:
         """Of a folder 12 digits of its digest, of a hub id the commit that was downloaded; empty for a hub id
         that is not here: ask when the network is loaded."""
-        from huggingface_hub import try_to_load_from_cache
-
         if Path(self.source).is_dir():
             return self.digest[:12]
-        index = try_to_load_from_cache(self.source, self.index)
-        return Path(index).parent.name[:12] if isinstance(index, str) else ""
+        return (cached_commit(self.source) or "")[:12]
 
     def __str__(self) -> str:
         return f"{self.source}@{self.revision}" if self.revision else self.source

@@ -10,6 +10,7 @@ import numpy as np
 
 from sugar.config import InputError
 from sugar.data.image_io import BadMedia
+from sugar.encoders.hub import cached_commit
 
 Caption = Callable[[np.ndarray, str], str]
 """From frames uint8 [T, H, W, 3] and a noun (empty: unknown) to a sentence."""
@@ -46,8 +47,9 @@ class VisionLanguageCaption:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
         try:
-            processor = AutoProcessor.from_pretrained(name)
-            model = AutoModelForImageTextToText.from_pretrained(name)
+            revision = cached_commit(name) or "main"
+            processor = AutoProcessor.from_pretrained(name, revision=revision)
+            model = AutoModelForImageTextToText.from_pretrained(name, revision=revision)
         except (OSError, ValueError, KeyError) as error:
             why = str(error).strip().splitlines()[0]
             raise InputError(

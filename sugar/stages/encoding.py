@@ -17,6 +17,7 @@ from sugar.config import InputError
 from sugar.data.atomic import sha256_bytes
 from sugar.data.latents import LatentWriter, held_out
 from sugar.data.manifest import accepted_rows, balanced_rows, read_manifest
+from sugar.encoders.hub import cached_commit
 from sugar.stages.fingerprints import network_digest
 from sugar.stages.rejected import Rejected
 from sugar.triplet import Triplet
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 _USED = ("key", "shard", "noun", "accepted", "reasons", "digest")
 """Columns of the manifest that are read."""
+TRANSFORM = 1
+"""Raised when code between a triplet and its tensors changes what it computes (canvas, crop, resizing, mean
+and std, stills): latents of before are encoded again. Sizes and weights are in the networks' digests."""
 Encode = Callable[[Sequence[Triplet]], dict[str, "Tensor"]]
 
 
@@ -60,7 +64,9 @@ class Networks:
             "dtype": self.dtype,
             "max_text_seq_length": self.text_length,
             "vae_scaling_factor": self.scaling_factor,
-        } | ({"stills": num_stills} if num_stills else {})
+            **({"stills": num_stills} if num_stills else {}),
+            **({"transform": TRANSFORM} if TRANSFORM > 1 else {}),
+        }
 
     @property
     def text_length(self) -> int:
@@ -80,7 +86,9 @@ class Networks:
         import diffusers
 
         try:
-            return getattr(diffusers, network).load_config(self.base, subfolder=subfolder)
+            return getattr(diffusers, network).load_config(
+                self.base, subfolder=subfolder, revision=cached_commit(self.base)
+            )
         except OSError as error:
             reason = str(error).splitlines()[0]
             raise InputError(

@@ -73,7 +73,7 @@ class Generator:
     @property
     def weights(self) -> Weights:
         """What the provenance names."""
-        return Weights(self.model, self.digest, "model_index.json")
+        return Weights(self.model, self.digest)
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ def load_generator(
     """
     from diffusers import DiffusionPipeline
 
+    from sugar.encoders.hub import cached_commit
     from sugar.encoders.loading import check_source
 
     source, device = check_source(generator.model), device_of(generator.machine)
@@ -120,7 +121,10 @@ def load_generator(
         raise InputError(f"{name}: {kind} needs torchvision for its processor: pip install 'sugar[raft]'")
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            source, torch_dtype=_dtype(generator.machine.dtype), use_safetensors=True
+            source,
+            revision=cached_commit(source),
+            torch_dtype=_dtype(generator.machine.dtype),
+            use_safetensors=True,
         )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

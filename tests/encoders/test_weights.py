@@ -11,18 +11,14 @@ def hub(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     repo = tmp_path / "models--owner--net"
-    commit = "0123456789abcdef0123456789abcdef01234567"
     (repo / "refs").mkdir(parents=True)
-    (repo / "refs" / "main").write_text(commit)
-    (repo / "snapshots" / commit).mkdir(parents=True)
-    (repo / "snapshots" / commit / "config.json").write_text("{}")
+    (repo / "refs" / "main").write_text("0123456789abcdef0123456789abcdef01234567")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
 
 
 def test_revisions(hub, tmp_path):
     assert str(Weights("owner/net")) == "owner/net@0123456789ab"
     assert str(Weights("owner/other")) == "owner/other"
-    assert str(Weights("owner/net", index="model_index.json")) == "owner/net"
     assert str(Weights(str(tmp_path), "f" * 64)) == f"{tmp_path}@{'f' * 12}"
 
 

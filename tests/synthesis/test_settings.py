@@ -33,12 +33,14 @@ def test_pipelines_that_are_not_asked_for_make_no_difference(params):
     assert synthesis_recipe(named) == synthesis_recipe(params())
 
 
-def test_the_profile_names_all_three(params):
+def test_the_profile_names_all_three(params, monkeypatch):
+    monkeypatch.setattr("sugar.encoders.hub.cached_commit", lambda source: "c0ffee")  # as if downloaded
     generators = synthesis_recipe(params(profiles=("cogvideox-5b",))).generators
     assert generators.customize is not None
     assert generators.expand is not None
     assert generators.animate is not None
     assert generators.animate.model == "zai-org/CogVideoX-5b-I2V"
+    assert generators.animate.digest == "zai-org/CogVideoX-5b-I2V@c0ffee"
     assert (generators.customize.machine.offload, generators.customize.machine.dtype) == ("model", "bfloat16")
     assert generators.num_candidates == 3
     assert generators.clip
