@@ -40,7 +40,7 @@ class Rejected:
             suspects = [*json.loads(self.file.read_bytes())["keys"]]
         except (OSError, ValueError, KeyError, TypeError):
             return table
-        rows = table.filter(pc.is_in(table["key"], pa.array(suspects, pa.string())))
+        rows = table.filter(pc.field("key").isin(pa.array(suspects, pa.string())))
         for _ in self.read(rows):
             pass
         return self.without(table)
@@ -66,8 +66,7 @@ class Rejected:
         """
         if not self.reasons:
             return table
-        bad = pa.array([*self.reasons], pa.string())
-        kept = table.filter(pc.invert(pc.is_in(table["key"], bad)))
+        kept = table.filter(~pc.field("key").isin(pa.array([*self.reasons], pa.string())))
         if not kept.num_rows:
             raise InputError(f"{self.dataset}: {self._told(table.num_rows)}")
         return kept
@@ -84,7 +83,8 @@ class Rejected:
     def counts(self) -> dict[str, float]:
         """Figures: how many, and for which reasons."""
         counts = self._skips().counts
-        return {"skipped": counts.total()} | {f"skipped_{name}": counts[name] for name in sorted(counts)}
+        each = {f"skipped_{name}": float(counts[name]) for name in sorted(counts)}
+        return {"skipped": float(counts.total()), **each}
 
     def _skips(self) -> Skips:
         skips = Skips()
