@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import argparse
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from multiprocessing import get_context
@@ -106,6 +108,30 @@ def scoring(num_clips: int, repeats: int) -> list[Row]:
     ]
 
 
+def synthesis_end_to_end(num_subjects: int = 600) -> list[Row]:
+    """`sugar synthesize` as `make run` calls it, start and report included, by the wall clock."""
+    with tempfile.TemporaryDirectory() as folder:
+
+        def run(verb: str) -> None:
+            sets = (f"paths.root={folder}", f"source.num_subjects={num_subjects}", "tracking.enabled=false")
+            changes = [word for one in sets for word in ("--set", one)]
+            subprocess.run(
+                [sys.executable, "-m", "sugar.cli", verb, *changes], check=True, capture_output=True
+            )
+
+        def processor() -> float:
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return used.ru_utime + used.ru_stime
+
+        run("source")
+        start, before = time.perf_counter(), processor()
+        run("synthesize")
+        seconds, core_seconds = time.perf_counter() - start, processor() - before
+        num = read_manifest(Path(folder) / "data" / "synthetic").num_rows
+    name = "synthesize: make, score, write, report (wall)"
+    return [row(name, seconds, num, "triplets of 9x64x64", core_s=round(core_seconds, 1))]
+
+
 def manifest_table(num_rows: int) -> pa.Table:
     rng = np.random.default_rng(0)
     numbers = np.arange(num_rows)
@@ -179,7 +205,7 @@ def unchanged_encode(num_samples: int) -> list[Row]:
             writer.add(positions.tolist(), {"mean": torch.zeros(len(positions), 1)})
         writer.finish()
         wall, processor = time.perf_counter(), time.process_time()
-        encode_dataset(dataset, cache, networks, **options)
+        encode_dataset(dataset, cache, networks, made_by="ingest", **options)
         seconds = time.process_time() - processor
         return [row("encode, unchanged", seconds, num_samples, "samples", wall_s=time.perf_counter() - wall)]
 
@@ -260,6 +286,7 @@ def main() -> None:
         manifests(given.rows)
         + unchanged_encode(given.samples)
         + scoring(given.clips, given.repeats)
+        + synthesis_end_to_end()
         + large_clips(given.repeats)
         + large_clips_in_workers()
     )

@@ -17,10 +17,10 @@ FRAGMENTATION = 0.05
 MP4_BYTES_PER_PIXEL = 0.25
 """H.264 at crf 12, a frame's pixel; PNG of the subject and of its cut-out below."""
 PNG_BYTES_PER_PIXEL = 2.0
-CPU_SECONDS_PER_TRIPLET = 0.04
-"""Core-seconds of a triplet of any size: half is the scoring of 9 x 64 x 64 pixels as measured ("score, in
-batches" of benchmarks/results/data-cpu.json), as much again is assumed for making and writing it."""
-CPU_SECONDS_PER_MEGAPIXEL = 0.024
+CPU_SECONDS_PER_TRIPLET = 0.038
+"""Core-seconds of a triplet of any size: making, scoring and writing one of 9 x 64 x 64 pixels, as measured
+("synthesize: make, score, write, report" of benchmarks/results/data-cpu.json)."""
+CPU_SECONDS_PER_MEGAPIXEL = 0.018
 """And of each million pixels of video: decoding, resizing, flow, sharpness, exposure, as measured ("clip
 49x480x720: decode, resize, scores, 2 processes" of that file)."""
 EDIT_FLOPS_PER_STEP = 2 * 12e9 * (8192 + 512)
