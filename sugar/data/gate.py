@@ -51,6 +51,7 @@ SCORE_RANGES: Mapping[str, tuple[float | None, float | None]] = {
 }
 """What each score can be (cosines, pixels); a score without a row here may be any finite number."""
 
+_KEY = "sugar_key"
 _EXAMPLES, _EXAMPLE_LENGTH = 5, 80
 _SIZES = ("num_frames", "height_px", "width_px")
 _FEW_VALUES = ("shard", "source", "noun", "category", "style", "background", "motion", *EXTRA_TAGS, *ORIGIN)
@@ -223,7 +224,11 @@ def _share_table(table: pa.Table, column: str) -> pd.DataFrame:
 def _suites(
     gxe: ModuleType, bounds: GateBounds, table: pa.Table, previous: pa.Table | None
 ) -> dict[str, list[Any]]:
-    """The expectations, by the table they are about."""
+    """The expectations, by the table they are about; those of `bounds` name their configuration key."""
+
+    def key(name: str) -> dict[str, str]:
+        return {_KEY: f"validate.{name}"}
+
     scores = [name for name in table.column_names if name.startswith(SCORE_PREFIX)]
     rows = [
         gxe.ExpectTableColumnsToMatchSet(
@@ -247,10 +252,14 @@ def _suites(
             if low is not None
         ),
         gxe.ExpectColumnValuesToBeInSet(column="verdict_explained", value_set=[True]),
-        gxe.ExpectColumnMeanToBeBetween(column="accepted", min_value=bounds.min_acceptance),
+        gxe.ExpectColumnMeanToBeBetween(
+            column="accepted", min_value=bounds.min_acceptance, meta=key(f"min_acceptance.{bounds.source}")
+        ),
     ]
     accepted = [
-        gxe.ExpectTableRowCountToBeBetween(min_value=bounds.min_rows),
+        gxe.ExpectTableRowCountToBeBetween(
+            min_value=bounds.min_rows, meta=key(f"min_rows.{bounds.source}")
+        ),
         gxe.ExpectColumnValuesToBeUnique(column="digest"),
         *(gxe.ExpectColumnValuesToNotBeNull(column=name) for name in scores),
         *(gxe.ExpectColumnUniqueValueCountToBeBetween(column=name, max_value=1) for name in _SIZES),
@@ -258,19 +267,26 @@ def _suites(
     suites = {"rows": rows, "accepted rows": accepted}
     for tag in balanced_tags(table):
         suites[f"{tag}s"] = [
-            gxe.ExpectColumnValuesToBeBetween(column="share", max_value=bounds.share_of(tag))
+            gxe.ExpectColumnValuesToBeBetween(
+                column="share", max_value=bounds.share_of(tag), meta=key(f"max_{tag}_share")
+            )
         ]
     if previous is not None:
-        suites["drift"] = [gxe.ExpectColumnValuesToBeBetween(column="drift", max_value=bounds.max_drift)]
+        suites["drift"] = [
+            gxe.ExpectColumnValuesToBeBetween(
+                column="drift", max_value=bounds.max_drift, meta=key("max_drift")
+            )
+        ]
     return suites
 
 
 def _failure(result: Any) -> str:
-    """A failed expectation in one line: what was expected, what was found, examples."""
+    """A failed expectation in one line: what was expected, by which key, what was found, examples."""
     config = result.expectation_config
+    key = (config.meta or {}).get(_KEY)
     terms = [f"{key}={value}" for key, value in config.kwargs.items() if key not in ("batch_id", "column")]
     column = [config.kwargs["column"]] if "column" in config.kwargs else []
-    expected = f"{config.type}({', '.join(column + terms)})"
+    expected = f"{config.type}({', '.join(column + terms)}){f' by {key}' if key else ''}"
     found = dict(result.result or {})
     if "unexpected_count" in found:
         examples = found.get("partial_unexpected_index_list") or found.get("partial_unexpected_list") or []
