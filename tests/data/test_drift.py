@@ -53,7 +53,7 @@ def test_the_gate_names_what_drifted(tmp_path, rows):
     bounds = GateBounds("synthetic", max_drift=0.25, max_background_share=0.5)
     result = run_gate(tmp_path, bounds, tmp_path / "html", before)
     failures = "\n".join(result.failures)
-    assert "drift: expect_column_values_to_be_between(drift, max_value=0.25): 1 of 8" in failures
+    assert "drift: expect_column_values_to_be_between(drift, max_value=0.25) by validate.max_drift: 1 of 8" in failures
     assert "of noun, drift 1" in failures
     assert "backgrounds: expect_column_values_to_be_between(share, max_value=0.5)" in failures
     assert result.statistics["drift_noun"] == pytest.approx(1)
