@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 PROG = "sugar"
+MOST, LEAST_SHARE = 10**15, 1e-6
+"""Beyond these, hours are no numbers to plan with."""
 STAGE_HELP = {
     "source": "gather labelled pictures of subjects",
     "synthesize": "make customised image-video-text triplets from the subjects",
@@ -143,8 +145,8 @@ def _share(text: str) -> float:
 
 
 def _positive_share(text: str) -> float:
-    rule = "a number above 0 and at most 1"
-    if not 0.0 < (value := _number(text, rule)) <= 1.0:
+    rule = f"a number from {LEAST_SHARE:g} to 1"
+    if not LEAST_SHARE <= (value := _number(text, rule)) <= 1.0:
         raise argparse.ArgumentTypeError(f"must be {rule}, got {text}")
     return value
 
@@ -162,7 +164,7 @@ def _box(text: str) -> tuple[float, float, float, float]:
 
 
 def _count(text: str) -> int:
-    return _whole(text, 1, math.inf, "a whole number >= 1")
+    return _whole(text, 1, MOST, f"a whole number from 1 to {MOST:g}")
 
 
 def _seed(text: str) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sugar.config import InputError
 from sugar.data.manifest import SCORE_PREFIX, score_names
 
 PROPOSAL = "proposal.json"
@@ -65,13 +66,24 @@ def write_filter_page(
         rejections: contents of rejections.json.
         limits: score -> its thresholds, shown as lines in its histogram.
         judged: of `verdicts.in_force`, one for each set of labelled samples.
+
+    Raises:
+        InputError: PROPOSAL is damaged.
     """
     from sugar.data.atomic import write_bytes_atomic, write_json_atomic
 
     found = histograms(table)
     write_json_atomic(report / "histograms.json", found)
     file = report / PROPOSAL
-    proposal = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    proposal = None
+    if file.is_file():
+        try:
+            proposal = json.loads(file.read_bytes())
+            _proposal(proposal)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{file}: must be as --recalibrate wrote it; run that again, or delete it ({error})"
+            ) from error
     page = filter_page(found, rejections, report, limits=limits, judged=judged, proposal=proposal)
     write_bytes_atomic(report / "filters.html", page.encode())
 

@@ -51,7 +51,7 @@ def published(folder: Path | str, report: Path | str, made_from: str) -> dict[st
 
 
 def _state(folder: Path, report: Path) -> str:
-    """Digest of the manifest, the records, and the sizes of the tars and of the files of the report.
+    """Digest of the manifest, the records, the report's JSON, and the sizes of its other files and of the tars.
 
     A record names the SHA-256 of its tar, whose size is compared as in `shards.is_complete`.
     """
@@ -60,5 +60,7 @@ def _state(folder: Path, report: Path) -> str:
     if (folder / MANIFEST).is_file():
         lines.append(f"{MANIFEST} {sha256_file(folder / MANIFEST)}")
     files = (path for path in report.iterdir() if path.is_file() and path.name != PUBLISHED)
-    lines += sorted(f"report {path.name} {path.stat().st_size}" for path in files)
+    lines += sorted(
+        f"report {path.name} {sha256_file(path) if path.suffix == '.json' else path.stat().st_size}" for path in files
+    )
     return sha256_bytes("\n".join(lines).encode())

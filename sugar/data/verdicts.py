@@ -103,7 +103,7 @@ def kept_labels(report: Path, manifest: pa.Table) -> Labelled | None:
         kept = json.loads(file.read_bytes())
         labels, about = {key: (digest, bool(good)) for key, (digest, good) in kept["labels"].items()}, kept["about"]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{file}: must be as `--recalibrate --labels` wrote it ({error})") from error
+        raise InputError(f"{file}: must be as --recalibrate --labels wrote it; run that again, or delete it ({error})") from error
     pairs = zip(manifest["key"].to_pylist(), manifest["digest"].to_pylist(), strict=True)
     rows = [i for i, (key, digest) in enumerate(pairs) if labels.get(key, ("",))[0] == digest]
     table = manifest.take(pa.array(rows, pa.int64()))

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from sugar.data.manifest import SCORE_PREFIX
+from sugar.data.scored import BATCH_BYTES
 from sugar.data.verdicts import Labelled
 from sugar.sprites import BACKGROUNDS, MOTIONS, NOUNS, STYLES, SpriteClip, draw_identity, sample_clip
 
@@ -21,7 +22,7 @@ KINDS: Mapping[str, bool] = {
 }
 """Whether a kind of clip is good."""
 NUM_TOGETHER = 16
-"""Clips that are scored in one call."""
+"""Clips that are scored in one call, at most; fewer where they are large."""
 
 ScoreClips = Callable[[np.ndarray, Sequence[np.ndarray], Sequence[str]], Mapping[str, np.ndarray]]
 """(frames [B, T, H, W, 3], identities, prompts) to scores, as `score_triplets` with its judges."""
@@ -36,10 +37,11 @@ def labelled_sprites(
         score: what scores them, with the networks that thresholds are for.
     """
     columns: dict[str, list[np.ndarray]] = {}
+    together = max(1, min(NUM_TOGETHER, BATCH_BYTES // (3 * num_frames * side_px**2)))
     num_bad = sum(not good for good in KINDS.values())
     for kind, good in KINDS.items():
         clips = _labelled_clips(kind, num_clips * num_bad if good else num_clips, seed, num_frames, side_px)
-        while part := list(itertools.islice(clips, NUM_TOGETHER)):
+        while part := list(itertools.islice(clips, together)):
             frames, identities, prompts = zip(*part, strict=True)
             found = {f"{SCORE_PREFIX}{n}": v for n, v in score(np.stack(frames), identities, prompts).items()}
             for name, values in {**found, "good": np.full(len(part), good)}.items():

@@ -2,7 +2,9 @@ import json
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from sugar.config import InputError
 from sugar.data.filter_page import filter_page, histogram, write_filter_page
 from sugar.data.manifest import manifest_row, rows_table
 from sugar.data.verdicts import Labelled, in_force
@@ -95,3 +97,12 @@ def test_reasons_without_a_sheet_are_named(tmp_path):
         (tmp_path / f"rejected-reason_{i}.png").write_bytes(b"")
     rejections = {"triplets": 500, "accepted": 0, "rejected": reasons, "skipped": {}}
     assert "2 rarer reasons have no sheet here: reason_12, reason_13." in filter_page({}, rejections, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["junk", "[]", '{"bounds": {}}'])
+def test_a_damaged_proposal_says_what_to_do(tmp_path, make_triplet, text):
+    table = rows_table([manifest_row(make_triplet(0), "shard-000000.tar", "0" * 64)])
+    (tmp_path / "proposal.json").write_text(text)
+    rejections = {"triplets": 1, "accepted": 0, "rejected": {}, "skipped": {}}
+    with pytest.raises(InputError, match=r"proposal.json: must be as --recalibrate wrote it; run that again"):
+        write_filter_page(tmp_path, table, rejections)

@@ -153,3 +153,18 @@ def test_clips_of_sprite_world_are_half_good_and_scored_once_each():
     still = labelled.table["score_flow_px"].to_numpy() == 0
     assert still.sum() == 3
     assert not labelled.good[still].any()
+
+
+def test_large_clips_are_scored_a_few_at_a_time(monkeypatch):
+    seen = []
+
+    def score(frames, identities, prompts):
+        seen.append(len(frames))
+        return {"flow_px": np.zeros(len(frames))}
+
+    monkeypatch.setattr("sugar.filtering.labelled.BATCH_BYTES", 2 * 5 * 32 * 32 * 3)
+    labelled_sprites(score, num_clips=2, seed=1, num_frames=5, side_px=32)
+    assert set(seen) == {2}
+    monkeypatch.setattr("sugar.filtering.labelled.BATCH_BYTES", 1)
+    labelled_sprites(score, num_clips=1, seed=1, num_frames=5, side_px=32)
+    assert seen[-1] == 1

@@ -153,4 +153,4 @@ def test_an_option_of_recalibration_alone_is_an_error_of_one_line(verb, option, 
 def test_the_wanted_precision_is_a_share(precision, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["synthesize", "--recalibrate", "--precision", precision])
-    assert f"must be a number above 0 and at most 1, got {precision}" in capsys.readouterr().err
+    assert f"must be a number from 1e-06 to 1, got {precision}" in capsys.readouterr().err
