@@ -24,6 +24,8 @@ from sugar.synthesis.nouns import category_of
 IMAGE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".jp2"}
 )
+MAX_PHOTO_BYTES = 1 << 28
+"""A photo that claims more is skipped unread; so is what would make a sample of a tar larger."""
 TABLE = "subjects.csv"
 OnSkip = Callable[[str, str, str], None]
 """Called with name, reason and message of what is skipped."""

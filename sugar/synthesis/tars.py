@@ -10,21 +10,35 @@ import re
 import tarfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NoReturn
+from tarfile import ReadError
+from typing import IO, Any, NoReturn, Self
 
 from sugar.config import InputError
 from sugar.data.image_io import BadMedia
 from sugar.data.tables import label_of
 from sugar.sprites import CATEGORIES
 from sugar.synthesis.nouns import category_of
-from sugar.synthesis.places import IMAGE_SUFFIXES, Photo, open_place
+from sugar.synthesis.places import IMAGE_SUFFIXES, MAX_PHOTO_BYTES, Photo, open_place
 
-MAX_MEMBER_BYTES = 1 << 28
-"""A member of a tar that claims more is skipped unread."""
+LABELS = ("json", "noun", "cls")
+"""Suffixes of the members that may hold a sample's label."""
+_DAMAGE = (tarfile.TarError, OSError, EOFError)
+_BAD_HEADER = (tarfile.InvalidHeaderError, tarfile.TruncatedHeaderError)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _Header(tarfile.TarInfo):
+    """A header whose damage is an error: tarfile takes all damaged ones but the first for the tar's end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except _BAD_HEADER as error:
+            raise ReadError(str(error)) from error
 
 
 def tar_photos(tars: Path | str) -> Iterator[Photo]:
-    """Pictures of WebDataset tars; a damaged tar costs what comes after the damage.
+    """Pictures of WebDataset tars; a damaged tar costs what comes after the damage, and is counted.
 
     A sample is a run of members with one key: the path up to the first dot of the file's name, folder
     included. Of its pictures the first counts. Its label is `noun` and `category` of KEY.json, else KEY.noun
@@ -68,39 +82,57 @@ def _stream(system: Any, paths: Sequence[str]) -> Iterator[Photo]:
         name = PurePosixPath(path).name
         opened = False
         try:
-            with system.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r|*") as tar:
+            with system.open(path, "rb") as file, _open(file) as tar:
                 opened = True
                 yield from _photos(tar, name)
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except _DAMAGE as error:
             if opened:
                 yield _unusable(name, "damaged_tar", f"{name}: cannot be read on ({error})")
             else:
                 yield _unusable(name, "not_a_tar", f"{name}: must be a tar file ({error})")
 
 
+def _open(file: IO[bytes]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=file, mode="r|*", tarinfo=_Header)
+
+
 def _photos(tar: tarfile.TarFile, name: str) -> Iterator[Photo]:
-    """A photo of each sample, and one of each member that belongs to none."""
-    current, members = "", {}
-    for member in tar:
+    """A photo of each sample, and one of each member that belongs to none.
+
+    Raises:
+        TarError, OSError or EOFError: the tar cannot be read on; a sample that was whole has come before.
+    """
+    current, members, damage = "", {}, None
+    for member in _headers(tar):
+        if isinstance(member, Exception):
+            damage = member
+            break
         if member.isdir():
             continue
         where = f"{name}/{member.name}"
         try:
             key, suffix = _key(member, where)
-            if key == current and suffix in members:
+            if key != current:
+                if members:
+                    yield _sample_photo(name, current, members)
+                current, members = key, {}
+            if suffix in members:
                 raise BadMedia("repeated_member", f"{where}: is in the sample already; the first one counts")
+            members[suffix] = _content(tar, member, suffix, members, where)
         except BadMedia as bad:
             yield _unusable(where, bad.reason, str(bad))
-            continue
-        if key != current:
-            if members:
-                yield _sample_photo(name, current, members)
-            current, members = key, {}
-        file = tar.extractfile(member)
-        assert file is not None  # a file, or the key would have been refused
-        members[suffix] = file.read()
     if members:
         yield _sample_photo(name, current, members)
+    if damage is not None:
+        raise damage
+
+
+def _headers(tar: tarfile.TarFile) -> Iterator[tarfile.TarInfo | Exception]:
+    """Members in their order; the error last where they cannot be read on."""
+    try:
+        yield from tar
+    except _DAMAGE as error:
+        yield error
 
 
 def _key(member: tarfile.TarInfo, where: str) -> tuple[str, str]:
@@ -117,14 +149,36 @@ def _key(member: tarfile.TarInfo, where: str) -> tuple[str, str]:
         raise BadMedia("hidden_member", f"{where}: its name must not start with a dot")
     if not suffix:
         raise BadMedia("no_suffix", f"{where}: its name must have a suffix")
-    if member.size > MAX_MEMBER_BYTES:
-        raise BadMedia("too_large", f"{where}: must have at most {MAX_MEMBER_BYTES} bytes, got {member.size}")
     return posixpath.join(folder, stem), suffix.lower()
+
+
+def _content(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str, members: Mapping[str, bytes], where: str
+) -> bytes:
+    """Bytes of a member that its sample uses, else none: what is never looked at must take no memory.
+
+    Args:
+        members: those of the sample so far.
+
+    Raises:
+        BadMedia: with it the sample would be larger than `MAX_PHOTO_BYTES`.
+    """
+    if suffix not in LABELS and (not _is_picture(suffix) or any(map(_is_picture, members))):
+        return b""
+    if (size := member.size + sum(map(len, members.values()))) > MAX_PHOTO_BYTES:
+        raise BadMedia("too_large", f"{where}: its sample must have <= {MAX_PHOTO_BYTES} bytes, got {size}")
+    file = tar.extractfile(member)
+    assert file is not None  # a file, or the key would have been refused
+    return file.read()
+
+
+def _is_picture(suffix: str) -> bool:
+    return f".{suffix.rsplit('.')[-1]}" in IMAGE_SUFFIXES
 
 
 def _sample_photo(tar: str, key: str, members: Mapping[str, bytes]) -> Photo:
     name = f"{tar}/{key}"
-    suffix = next((suffix for suffix in members if f".{suffix.rsplit('.')[-1]}" in IMAGE_SUFFIXES), None)
+    suffix = next(filter(_is_picture, members), None)
     if suffix is None:
         return _unusable(name, "no_picture", f"{name}: no picture among {', '.join(sorted(members))}")
     noun, category = _label(key, members)

@@ -120,3 +120,40 @@ def test_what_is_no_tar_says_so(tmp_path):
         list(photo_subjects(tar_photos(tmp_path / "list.csv"), "here"))
     with pytest.raises(InputError, match="must name tar files"):
         tar_photos(tmp_path / "x-{0..1}.tar")
+
+
+def six(path: Path) -> bytearray:
+    write_tar(path, [(f"dogs/{i}.png", png(i)) for i in range(6)])
+    return bytearray(path.read_bytes())
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_a_damaged_header_is_counted_and_its_neighbour_kept(tmp_path, damage):
+    data = six(tmp_path / "x.tar")
+    start = data.index(b"dogs/3.png")
+    if damage == "flipped":
+        data[start] ^= 1
+    else:
+        del data[start + 200 :]
+    (tmp_path / "x.tar").write_bytes(data)
+    skips = Skips()
+    subjects = list(photo_subjects(tar_photos(tmp_path / "x.tar"), "here", on_skip=skips.add))
+    assert [subject.key.rsplit("-", 1)[0] for subject in subjects] == [f"x-tar-dogs-{i}" for i in range(3)]
+    assert skips.counts == {"damaged_tar": 1}
+
+
+def test_a_tar_without_blocks_at_its_end_is_whole(tmp_path):
+    data = six(tmp_path / "x.tar")
+    last = data.index(b"dogs/5.png")
+    (tmp_path / "x.tar").write_bytes(data[: last + 512 + -(-len(png(5)) // 512) * 512])
+    assert len(usable(list(tar_photos(tmp_path / "x.tar")))) == 6
+    assert len(list(tar_photos(tmp_path / "x.tar"))) == 6
+
+
+def test_a_sample_whose_label_is_cut_is_not_taken(tmp_path):
+    write_tar(tmp_path / "x.tar", [("dogs/0.png", png(0)), ("dogs/0.noun", b"fox" * 300)])
+    data = (tmp_path / "x.tar").read_bytes()
+    (tmp_path / "x.tar").write_bytes(data[: data.index(b"foxfox") + 20])
+    (photo,) = tar_photos(tmp_path / "x.tar")
+    with pytest.raises(BadMedia, match="cannot be read on"):
+        photo.read()
