@@ -217,7 +217,17 @@ def _read_address(address: str) -> bytes:
 
 
 def _read(system: Any, path: str) -> bytes:
+    """Bytes of a file.
+
+    Raises:
+        BadMedia: they cannot be had, or are more than `MAX_PHOTO_BYTES`.
+    """
     try:
+        about = system.info(path)
+        if about["type"] != "file":  # to open a pipe would wait for ever
+            raise BadMedia("not_a_file", f"{path}: must be a file, got {about['type']}")
+        if (size := about.get("size") or 0) > MAX_PHOTO_BYTES:
+            raise BadMedia("too_large", f"{path}: must have <= {MAX_PHOTO_BYTES} bytes, got {size}")
         return system.cat_file(path)
     except OSError as error:
         raise BadMedia("unreadable_file", f"{path}: cannot be read ({error})") from error

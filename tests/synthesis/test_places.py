@@ -1,5 +1,6 @@
 """Photos from folders and tables, here or behind an address; near-duplicates, names and balance."""
 
+import os
 from collections import Counter
 
 import cv2
@@ -300,3 +301,13 @@ def test_the_vocabulary(tmp_path):
     (tmp_path / "own.csv").write_text("noun,category\ngizmo,plant\n")
     with pytest.raises(InputError, match="category must be one of"):
         read_vocabulary(tmp_path / "own.csv")
+
+
+def test_what_is_no_photo_is_not_read(tmp_path):
+    (tmp_path / "dog.png").write_bytes(png(0))
+    os.mkfifo(tmp_path / "fox.jpg")
+    with open(tmp_path / "owl.jpg", "wb") as file:
+        file.truncate(1 << 40)
+    skips = Skips()
+    (subject,) = folder_subjects(tmp_path, on_skip=skips.add)
+    assert (subject.noun, skips.counts) == ("dog", {"not_a_file": 1, "too_large": 1})

@@ -157,3 +157,17 @@ def test_a_sample_whose_label_is_cut_is_not_taken(tmp_path):
     (photo,) = tar_photos(tmp_path / "x.tar")
     with pytest.raises(BadMedia, match="cannot be read on"):
         photo.read()
+
+
+def test_a_sample_holds_what_it_uses_and_no_more(tmp_path, monkeypatch):
+    data = png(0)
+    monkeypatch.setattr("sugar.synthesis.tars.MAX_PHOTO_BYTES", len(data) + 10)
+    members = [("0.npy", bytes(3 * len(data))), ("0.jpg", data), ("0.mask.png", data), ("0.noun", b"fox")]
+    write_tar(tmp_path / "x.tar", [*members, ("0.json", bytes(20)), ("1.jpg", bytes(2 * len(data)))])
+    photos = list(tar_photos(tmp_path / "x.tar"))
+    (photo,) = usable(photos)
+    assert (photo.name, photo.noun, photo.read()) == ("x.tar/0.jpg", "fox", data)
+    skips = Skips()
+    list(photo_subjects(photos, "here", on_skip=skips.add))
+    assert skips.counts == {"too_large": 2}
+    assert "0.json: its sample must have <=" in skips.examples["too_large"][0]
