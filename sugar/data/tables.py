@@ -122,6 +122,9 @@ def label_of(relative: PurePath) -> str:
 
 
 def file_key(name: str, digest: str) -> str:
-    """Key of a file: its name without the suffix, its odd characters replaced, and the digest."""
-    stem = re.sub(r"[^A-Za-z0-9_]+", "-", name.rsplit(".", 1)[0]).strip("-_")[:80].rstrip("-_")
-    return f"{stem or 'file'}-{digest[:8]}"
+    """Key of a file: its name without the suffix, its odd characters replaced, and the digest; at most 89 long.
+
+    Of a long name the end stays: long names differ there, as in paths and numbered series.
+    """
+    stem = re.sub(r"[^A-Za-z0-9_]+", "-", name.rsplit(".", 1)[0])[-72:].strip("-_")
+    return f"{stem or 'file'}-{digest[:16]}"

@@ -202,6 +202,7 @@ class _Keep:
             raise ValueError("max_dino_cosine needs DINO features")
         self.rules, self.name, self.features = rules, name, features
         self.digests: dict[str, str] = {}
+        self.keys: dict[str, str] = {}
         self.nouns: Counter[str] = Counter()
         self.hashes = None if rules.max_hash_distance is None else HashIndex(rules.max_hash_distance)
         self.looks = None if rules.max_dino_cosine is None else FeatureIndex(rules.max_dino_cosine)
@@ -217,6 +218,9 @@ class _Keep:
         digest = sha256_bytes(data)
         if digest in self.digests:
             raise BadMedia("duplicate", f"{photo.name}: the same bytes as {self.digests[digest]}")
+        key = file_key(photo.name, digest)
+        if key in self.keys:
+            raise BadMedia("duplicate_key", f"{photo.name}: its key {key} is that of {self.keys[key]}")
         image = _picture(photo.name, data, self.rules)
         box = _box(photo, image)
         image = fit_within(image, MAX_SIDE_PX)
@@ -225,9 +229,8 @@ class _Keep:
         self._new_look(photo, image, noun)
         if self.hashes is not None:
             self.hashes.add(number, photo.name)
-        self.digests[digest] = photo.name
+        self.digests[digest] = self.keys[key] = photo.name
         self.nouns[noun] += 1
-        key = file_key(photo.name, digest)
         return Subject(key, image, noun, category, digest, key_seed(seed, key, "subject"), box)
 
     def _room(self, photo: Photo, noun: str) -> None:

@@ -104,4 +104,11 @@ def test_a_name_without_a_word_is_no_label(name, label):
 @given(st.text(max_size=200), st.from_regex(r"[0-9a-f]{64}", fullmatch=True))
 def test_any_file_name_gives_a_key(name, digest):
     key = file_key(name, digest)
-    assert check_key(key).endswith(digest[:8])
+    assert check_key(key).endswith(digest[:16])
+    assert len(key) <= 89
+
+
+def test_keys_of_long_names_keep_their_ends():
+    digest = "0123456789abcdef" + "0" * 48
+    names = [f"{'photos/' * 30}{number}.jpg" for number in range(2)]
+    assert [file_key(name, digest)[-22:] for name in names] == [f"tos-{n}-{digest[:16]}" for n in range(2)]

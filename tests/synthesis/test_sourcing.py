@@ -155,3 +155,14 @@ def test_a_subject_of_sprite_world_is_told_from_a_photo():
     assert not is_sprite(subject.noun, subject.seed, "0" * 64)
     assert not is_sprite(subject.noun, subject.seed + 1, subject.source_digest)
     assert not is_sprite("espresso machine", subject.seed, subject.source_digest)
+
+
+def test_a_key_that_is_taken_is_a_skip(tmp_path, monkeypatch):
+    for folder in ("aa", "bb"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.png").write_bytes(encode_png(photo(ord(folder[0]))))
+    monkeypatch.setattr("sugar.synthesis.sourcing.file_key", lambda name, digest: name[3:4])
+    skips = Skips()
+    (subject,) = folder_subjects(tmp_path, on_skip=skips.add)
+    assert (subject.key, skips.counts) == ("1", {"duplicate_key": 1})
+    assert skips.examples["duplicate_key"] == ["bb/1.png: its key 1 is that of aa/1.png"]
