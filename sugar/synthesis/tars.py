@@ -42,8 +42,8 @@ def tar_photos(tars: Path | str) -> Iterator[Photo]:
 
     A sample is a run of members with one key: the path up to the first dot of the file's name, folder
     included. Of its pictures the first counts. Its label is `noun` and `category` of KEY.json, else KEY.noun
-    or KEY.cls where that is a word; where there is none of these, the top folder of the key, as in a folder
-    of photos; else it is left to be named.
+    or KEY.cls, the first that holds a word; where none does (a class's number is no word), the top folder of
+    the key, as in a folder of photos; else it is left to be named.
 
     What cannot be used (a member without a key, a second one of its name, a sample without a picture, a
     damaged tar) comes as a photo whose `read` raises BadMedia and says why, so that it is counted.
@@ -192,14 +192,19 @@ def _label(key: str, members: Mapping[str, bytes]) -> tuple[str, str]:
     except ValueError:
         about = {}
     about = about if isinstance(about, dict) else {}
-    labels = [about["noun"]] if about.get("noun") else []
+    labels = [str(about.get("noun") or "")]
     labels += [members[name].decode("utf-8", "replace") for name in ("noun", "cls") if name in members]
-    if labels:
-        noun = " ".join(re.findall(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*", str(labels[0])))
-    else:
-        noun = label_of(PurePosixPath(key)) if "/" in key else ""
+    noun = next(filter(None, map(_words, labels)), "")
+    if not noun and "/" in key:
+        noun = label_of(PurePosixPath(key))
     category = about.get("category")
     return noun, category if category in CATEGORIES else (category_of(noun) if noun else "")
+
+
+def _words(label: str) -> str:
+    """The words of a label; none in a number or an identifier ("3", "n02084071")."""
+    noun = " ".join(re.findall(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*", label))
+    return noun if len(noun) > 1 or not noun.isascii() else ""
 
 
 def _unusable(name: str, reason: str, message: str) -> Photo:

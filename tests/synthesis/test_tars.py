@@ -67,17 +67,30 @@ def test_tars_are_streamed_and_damage_costs_the_rest_of_one(tmp_path):
 
 
 def test_the_folder_belongs_to_the_key_and_is_a_label_where_there_is_no_other(tmp_path):
-    names = ("dog/0001.jpg", "cat/0001.jpg", "cat/0002.v2.jpg", "2023/0001.jpg", "train/1.jpg")
-    write_tar(tmp_path / "x.tar", [*((name, png(i)) for i, name in enumerate(names)), ("train/1.cls", b"7")])
+    names = (
+        "dog/0001.jpg",
+        "cat/0001.jpg",
+        "cat/0002.v2.jpg",
+        "2023/0001.jpg",
+        "fox/1.jpg",
+        "owl/1.jpg",
+        "2.jpg",
+    )
+    members = [(name, png(i)) for i, name in enumerate(names)]
+    for name, text in (("fox/1.cls", b"7"), ("owl/1.json", b'{"noun": 7}'), ("2.cls", b"n02084071")):
+        members.insert([member for member, _ in members].index(f"{name.split('.')[0]}.jpg") + 1, (name, text))
+    write_tar(tmp_path / "x.tar", members)
     photos = list(tar_photos(tmp_path / "x.tar"))
     assert [(photo.name, photo.noun, photo.category) for photo in photos] == [
         ("x.tar/dog/0001.jpg", "dog", "animal"),
         ("x.tar/cat/0001.jpg", "cat", "animal"),
         ("x.tar/cat/0002.v2.jpg", "cat", "animal"),
         ("x.tar/2023/0001.jpg", "", ""),
-        ("x.tar/train/1.jpg", "", ""),
+        ("x.tar/fox/1.jpg", "fox", "animal"),
+        ("x.tar/owl/1.jpg", "owl", "animal"),
+        ("x.tar/2.jpg", "", ""),
     ]
-    assert [photo.read() for photo in photos] == [png(i) for i in range(5)]
+    assert [photo.read() for photo in photos] == [png(i) for i in range(7)]
 
 
 def test_labels_keep_their_hyphens(tmp_path):
