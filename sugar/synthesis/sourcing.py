@@ -104,7 +104,7 @@ def photo_subjects(
         photos: see `sugar.synthesis.places`; a list where they are to be balanced.
         origin: what they are from, for errors.
         seed: orders each noun's photos when balanced, and seeds the subjects.
-        name: names photos without a noun, when balanced before any is taken; without it those are skipped.
+        name: names photos without a noun; without it those are skipped. When balanced, before any is taken.
         features: unit features of a picture, needed for `max_dino_cosine`.
         on_skip: called with (file, reason, message) for every photo that gives no subject.
         left_out: filled with the nouns of the listed photos that `max_subjects` leaves out ("": not known).
@@ -115,7 +115,7 @@ def photo_subjects(
     """
     keep, skips = _Keep(rules, name, features), _Skips(on_skip)
     if rules.balance:
-        photos = in_turn(list(photos if name is None else _named(photos, rules, name, skips)), seed)
+        photos = in_turn(list(_named(photos, rules, name, skips)), seed)
     for number, photo in enumerate(photos):
         if rules.max_subjects is not None and len(keep.digests) >= rules.max_subjects:
             rest = photos[number:] if isinstance(photos, Sequence) else None
@@ -134,19 +134,36 @@ def photo_subjects(
         )
 
 
-def _named(photos: Iterable[Photo], rules: PhotoRules, name: Name, skips: _Skips) -> Iterator[Photo]:
-    """Photos with their nouns, without those that cannot be read or named: one picture at a time is open."""
+def _named(photos: Iterable[Photo], rules: PhotoRules, name: Name | None, skips: _Skips) -> Iterator[Photo]:
+    """Photos with their nouns, without those that have none and cannot be read or named: they have no turn.
+
+    One picture at a time is open.
+    """
     for photo in photos:
         if photo.noun:
             yield photo
             continue
         try:
             image = fit_within(_picture(photo.name, photo.read(), rules), MAX_SIDE_PX)
-            noun, category = name(image)
+            noun, category = _label(photo, image, name)
         except BadMedia as bad:
             skips.add(photo, bad)
             continue
-        yield photo._replace(noun=noun, category=photo.category or category)
+        yield photo._replace(noun=noun, category=category)
+
+
+def _label(photo: Photo, image: np.ndarray, name: Name | None) -> tuple[str, str]:
+    """Noun and category of a photo, uint8 [H, W, 3 or 4].
+
+    Raises:
+        BadMedia: it has no noun, and none is found.
+    """
+    if photo.noun:
+        return photo.noun, photo.category
+    if name is None:
+        raise BadMedia("no_noun", f"{photo.name}: has no noun (source.nouns: clip would name it)")
+    noun, category = name(image)
+    return noun, photo.category or category
 
 
 def _tell_left_out(rest: Sequence[Photo] | None, kept: Counter[str], left_out: Counter[str]) -> None:
@@ -225,7 +242,8 @@ class _Keep:
         box = _box(photo, image)
         image = fit_within(image, MAX_SIDE_PX)
         number = self._new_hash(photo, image)
-        noun, category = self._label(photo, image)
+        noun, category = _label(photo, image, self.name)
+        self._room(photo, noun)
         self._new_look(photo, image, noun)
         if self.hashes is not None:
             self.hashes.add(number, photo.name)
@@ -245,15 +263,6 @@ class _Keep:
         if other := self.hashes.near(number):
             raise BadMedia("near_duplicate", f"{photo.name}: looks like {other} (perceptual hash)")
         return number
-
-    def _label(self, photo: Photo, image: np.ndarray) -> tuple[str, str]:
-        if photo.noun:
-            return photo.noun, photo.category
-        if self.name is None:
-            raise BadMedia("no_noun", f"{photo.name}: has no noun (source.nouns: clip would name it)")
-        noun, category = self.name(image)
-        self._room(photo, noun)
-        return noun, photo.category or category
 
     def _new_look(self, photo: Photo, image: np.ndarray, noun: str) -> None:
         if self.looks is None or self.features is None:

@@ -3,6 +3,7 @@
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from sugar.config import InputError
 from sugar.data.image_io import BadMedia, encode_png
 from sugar.data.shard_pool import Skips
 from sugar.synthesis.places import Photo
-from sugar.synthesis.sourcing import photo_subjects
+from sugar.synthesis.sourcing import PhotoRules, photo_subjects
 from sugar.synthesis.tars import tar_photos
 
 
@@ -184,3 +185,13 @@ def test_a_sample_holds_what_it_uses_and_no_more(tmp_path, monkeypatch):
     list(photo_subjects(photos, "here", on_skip=skips.add))
     assert skips.counts == {"too_large": 2}
     assert "0.json: its sample must have <=" in skips.examples["too_large"][0]
+
+
+def test_what_can_be_no_subject_takes_no_turn(tmp_path):
+    members = [("dog/0.png", png(0)), ("dog/1.png", png(1)), ("cat/2.png", png(2)), ("3.png", png(3))]
+    write_tar(tmp_path / "x.tar", [*members, *((f"z{i}.txt", b"x") for i in range(9))])
+    skips, left_out = Skips(), Counter()
+    photos, rules = tar_photos(tmp_path / "x.tar"), PhotoRules(max_subjects=2, balance=True)
+    kept = photo_subjects(photos, "here", rules, on_skip=skips.add, left_out=left_out)
+    assert sorted(subject.noun for subject in kept) == ["cat", "dog"]
+    assert (skips.counts, left_out) == ({"no_picture": 9, "no_noun": 1}, {"dog": 1})
