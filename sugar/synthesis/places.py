@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sugar.box import Corners, read_box
 from sugar.config import InputError
 from sugar.data.image_io import BadMedia
+from sugar.data.printable import printable
 from sugar.data.tables import label_of, listed_file, rows_of
 from sugar.sprites import CATEGORIES
 from sugar.synthesis.nouns import category_of
@@ -188,16 +189,31 @@ def _rows(table: Path | str, required: Sequence[str]) -> list[tuple[int, Mapping
             if not path.lower().endswith((".parquet", ".pq")):
                 lines = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
                 return list(rows_of(lines, str(table), required))
-            rows = pyarrow.parquet.read_table(file).to_pylist()
+            cells = pyarrow.parquet.read_table(file)
     except (OSError, pa.ArrowException) as error:
         problem = " ".join(str(error).splitlines()[:1]) or type(error).__name__
         raise InputError(f"{table}: cannot be read as CSV or Parquet: {problem}") from error
-    return [(line, _cells(row, f"{table} row {line - 1}", required)) for line, row in enumerate(rows, 2)]
+    cells = cells.rename_columns(_columns(cells.column_names, table, required))
+    rows = enumerate(cells.to_pylist(), 2)
+    return [(line, _cells(row, f"{table} row {line - 1}", required)) for line, row in rows]
+
+
+def _columns(found: Sequence[str], table: Path | str, required: Sequence[str]) -> list[str]:
+    """Names of the columns of a Parquet table as those of CSV are read: without case or space around them."""
+    names = [name.strip().casefold() for name in found]
+    if missing := [name for name in required if name not in names]:
+        raise InputError(
+            f"{table}: must have the columns {', '.join(required)}, lacks {', '.join(missing)}; "
+            f"its columns are '{printable(','.join(found), 80)}'"
+        )
+    if len(set(names)) < len(names):
+        raise InputError(f"{table}: columns must differ, got '{printable(','.join(found), 80)}'")
+    return names
 
 
 def _cells(row: Mapping[str, Any], where: str, required: Sequence[str]) -> dict[str, Any]:
-    cells = {name.strip(): value if isinstance(value, list) else _text(value) for name, value in row.items()}
-    if missing := [name for name in required if not cells.get(name)]:
+    cells = {name: value if isinstance(value, list) else _text(value) for name, value in row.items()}
+    if missing := [name for name in required if not cells[name]]:
         raise InputError(f"{where}: {missing[0]} must not be empty")
     return cells
 

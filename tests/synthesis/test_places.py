@@ -311,3 +311,17 @@ def test_what_is_no_photo_is_not_read(tmp_path):
     skips = Skips()
     (subject,) = folder_subjects(tmp_path, on_skip=skips.add)
     assert (subject.noun, skips.counts) == ("dog", {"not_a_file": 1, "too_large": 1})
+
+
+def test_columns_of_parquet_are_read_as_those_of_csv(tmp_path):
+    def write(columns: dict[str, list[str]]) -> None:
+        pq.write_table(pa.table(columns), tmp_path / "list.parquet")
+
+    write({" File": ["a.png"], "NOUN ": ["owl"]})
+    assert [photo[:2] for photo in table_photos(tmp_path / "list.parquet")] == [("a.png", "owl")]
+    write({"path": ["a.png"], "noun": ["owl"]})
+    with pytest.raises(InputError, match="columns file, lacks file; its columns are 'path,noun'"):
+        table_photos(tmp_path / "list.parquet")
+    write({"file": ["a.png"], "File": ["b.png"]})
+    with pytest.raises(InputError, match="columns must differ, got 'file,File'"):
+        table_photos(tmp_path / "list.parquet")
