@@ -167,6 +167,9 @@ def test_the_digest_of_code_follows_its_files(tmp_path, monkeypatch):
     assert code_digest(["painting"]) == whole
     (package / "brushes" / "flat.py").write_text("x = 2\n")
     assert code_digest(["painting"]) != whole
+    whole = code_digest(["painting"])
+    (package / "brushes" / "sizes.csv").write_text("px\n3\n")
+    assert code_digest(["painting"]) != whole
     assert code_digest(["painting.oil"]) == part
     with pytest.raises(ModuleNotFoundError, match="painting"):
         code_digest(["painting.water"])
