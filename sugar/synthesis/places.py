@@ -10,7 +10,7 @@ import functools
 import io
 import os
 import posixpath
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -130,10 +130,11 @@ def is_here(system: Any) -> bool:
 def pictures_below(system: Any, root: str) -> dict[str, Mapping[str, Any]]:
     """Name relative to the root -> what fsspec says of it, sorted as paths; what is hidden is left out.
 
-    Of files here it says nothing: asking costs ten times what listing does.
+    Of files here it says nothing: asking costs ten times what listing does. Links to folders here are
+    followed: photos often lie on another disk.
     """
     if is_here(system):
-        walked = ((folder[len(root) :].lstrip("/"), files) for folder, _, files in os.walk(root))
+        walked = ((folder[len(root) :].lstrip("/"), files) for folder, files in _walk(root))
         found = {posixpath.join(folder, file): {} for folder, files in walked for file in files}
     else:
         found = {path[len(root) :].lstrip("/"): info for path, info in system.find(root, detail=True).items()}
@@ -143,6 +144,28 @@ def pictures_below(system: Any, root: str) -> dict[str, Mapping[str, Any]]:
         if posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES and "/." not in f"/{name}"
     }
     return dict(sorted(kept.items(), key=lambda entry: entry[0].split("/")))
+
+
+def _walk(root: str) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below a root that is not hidden, links to folders followed, and the names of its files.
+
+    A folder that several links lead to, or a link and a path without one, comes once, so that no loop is
+    without end: by the path with fewest links, and of these by the first.
+    """
+    starts, seen = [root], set[tuple[int, int]]()
+    while starts:
+        links = []
+        for start in starts:
+            for folder, below, files in os.walk(start):
+                about = os.stat(folder)
+                if (about.st_dev, about.st_ino) in seen:
+                    below.clear()
+                    continue
+                seen.add((about.st_dev, about.st_ino))
+                below[:] = [name for name in below if not name.startswith(".")]
+                links += filter(os.path.islink, (os.path.join(folder, name) for name in below))
+                yield folder, files
+        starts = sorted(links)
 
 
 def _photo(system: Any, root: str, name: str, labelled: bool) -> Photo:

@@ -325,3 +325,29 @@ def test_columns_of_parquet_are_read_as_those_of_csv(tmp_path):
     write({"file": ["a.png"], "File": ["b.png"]})
     with pytest.raises(InputError, match="columns must differ, got 'file,File'"):
         table_photos(tmp_path / "list.parquet")
+
+
+def test_links_to_folders_are_followed_and_each_folder_comes_once(tmp_path):
+    names = ("photos/dog/1.png", "photos/.store/2.png", "disk/fox/3.png", "disk/fox/far/4.png")
+    for number, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(png(number))
+    links = {
+        "photos/cat": "photos/.store",  # what is hidden has no other name
+        "photos/fox": "disk/fox",
+        "photos/owl": "disk/fox",  # again
+        "photos/a-dog": "photos/dog",  # there without a link
+        "disk/fox/loop": "photos",
+        "disk/fox/far/self": "disk/fox/far",
+    }
+    for link, target in links.items():
+        (tmp_path / link).symlink_to(tmp_path / target)
+    found = [(photo.name, photo.noun) for photo in list_photos(tmp_path / "photos")]
+    assert found == [
+        ("cat/2.png", "cat"),
+        ("dog/1.png", "dog"),
+        ("fox/3.png", "fox"),
+        ("fox/far/4.png", "fox"),
+    ]
+    (tmp_path / "photos" / "all").symlink_to("/nowhere")
+    assert len(list_photos(tmp_path / "photos")) == 4

@@ -65,6 +65,14 @@ def test_what_a_link_leads_to(place: Path, tmp_path_factory: pytest.TempPathFact
     assert photos_state("folder", place) != before
 
 
+def test_what_a_link_to_a_folder_leads_to(place: Path, tmp_path_factory: pytest.TempPathFactory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (place / "cat").symlink_to(elsewhere)
+    before = photos_state("folder", place)
+    (elsewhere / "3.png").write_bytes(b"three")
+    assert photos_state("folder", place) != before
+
+
 def test_tars(place: Path):
     (place / "x-0.tar").write_bytes(b"0")
     before = photos_state("webdataset", place / "x-{0..0}.tar")
