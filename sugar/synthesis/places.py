@@ -147,10 +147,10 @@ def pictures_below(system: Any, root: str) -> dict[str, Mapping[str, Any]]:
 
 
 def _walk(root: str) -> Iterator[tuple[str, list[str]]]:
-    """Each folder below a root that is not hidden, links to folders followed, and the names of its files.
+    """Each folder from a root down that is not hidden, links to folders followed, and its files' names.
 
-    A folder that several links lead to, or a link and a path without one, comes once, so that no loop is
-    without end: by the path with fewest links, and of these by the first.
+    A folder that several paths lead to comes once, so that loops of links end: by a path with the fewest
+    links, of several such links by the first.
     """
     starts, seen = [root], set[tuple[int, int]]()
     while starts:

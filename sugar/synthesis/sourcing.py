@@ -135,10 +135,7 @@ def photo_subjects(
 
 
 def _named(photos: Iterable[Photo], rules: PhotoRules, name: Name | None, skips: _Skips) -> Iterator[Photo]:
-    """Photos with their nouns, without those that have none and cannot be read or named: they have no turn.
-
-    One picture at a time is open.
-    """
+    """Photos with their nouns, without those that can have none: one picture at a time is open."""
     for photo in photos:
         if photo.noun:
             yield photo
