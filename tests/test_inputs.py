@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import fsspec
@@ -43,6 +44,19 @@ def test_photos_and_clips_that_change(params, tmp_path: Path):
     assert [name for name in second if second[name] != third[name]] == ["clips/folder"]
     with pytest.raises(InputError, match="must be an existing folder of clips"):
         look(params("ingest.kind=folder", "ingest.folder=nowhere"), tmp_path / "inputs")
+
+
+def test_photos_and_clips_with_names_of_any_bytes(params, tmp_path: Path):
+    for name in (b"photos/dog/caf\xe9.png", b"clips/caf\xe9.mp4"):
+        file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"x")
+    both = params(
+        "source.kind=folder", f"source.folder={tmp_path / 'photos'}",
+        "ingest.kind=folder", f"ingest.folder={tmp_path / 'clips'}",
+    )  # fmt: skip
+    first = told(both, tmp_path / "inputs")
+    assert told(both, tmp_path / "inputs") == first
 
 
 def test_a_place_that_cannot_tell_is_asked_every_time(params, tmp_path: Path, monkeypatch):

@@ -39,7 +39,8 @@ def states_digest(states: Mapping[str, str | None]) -> str | None:
     """SHA-256 of name -> state, in whatever order; None where one is not known."""
     if None in states.values():
         return None
-    return sha256_bytes("\n".join(f"{name}\0{state}" for name, state in sorted(states.items())).encode())
+    text = "\n".join(f"{name}\0{state}" for name, state in sorted(states.items()))
+    return sha256_bytes(text.encode(errors="surrogatepass"))  # a file's name need not be UTF-8
 
 
 def _plain(name: str) -> str:

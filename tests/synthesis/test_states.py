@@ -56,6 +56,16 @@ def test_a_folder_with_a_table_and_a_table_of_its_own(place: Path):
     assert photos_state("folder", place) != changed[0]
 
 
+def test_a_name_of_any_bytes(place: Path):
+    before = photos_state("folder", place)
+    odd = Path(os.fsdecode(os.fsencode(place) + b"/dog/caf\xe9.png"))
+    odd.write_bytes(b"odd")
+    with_odd = photos_state("folder", place)
+    assert None is not with_odd != before
+    odd.write_bytes(b"changed")
+    assert photos_state("folder", place) != with_odd
+
+
 def test_what_a_link_leads_to(place: Path, tmp_path_factory: pytest.TempPathFactory):
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "3.png"
     elsewhere.write_bytes(b"three")
