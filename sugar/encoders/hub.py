@@ -12,13 +12,21 @@ from sugar.config import InputError
 
 
 def cached_commit(source: str | Path) -> str | None:
-    """Commit of a hub id in the cache of huggingface_hub; None: it is not there, or `source` is a folder."""
+    """Commit of a hub id in the cache of huggingface_hub; None: it is not there, or `source` is a folder.
+
+    Raises:
+        InputError: it is neither a folder nor of the form of a hub id.
+    """
     if Path(source).is_dir():
         return None
     from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.file_download import repo_folder_name
 
-    folder = repo_folder_name(repo_id=str(source), repo_type="model")
+    try:
+        folder = repo_folder_name(repo_id=str(source), repo_type="model")
+    except HFValidationError as error:
+        raise InputError(f"{source}: no such folder, and not a hub id of the form owner/name") from error
     try:
         commit = (Path(constants.HF_HUB_CACHE) / folder / "refs" / "main").read_text().strip()
     except OSError:
@@ -35,11 +43,11 @@ def hub_commit(source: str) -> str:
     if (commit := cached_commit(source)) is not None:
         return commit
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HTTPError  # of the HTTP client in use: no OSError in all of them
 
     try:
         commit = HfApi().model_info(source).sha
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError, RuntimeError) as error:
+    except (HTTPError, OSError, RuntimeError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
             f"{source}: no such folder, not in Hugging Face's cache, and the hub does not say which commit "

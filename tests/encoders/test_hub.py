@@ -50,6 +50,21 @@ def test_what_is_not_in_the_cache_is_asked_for(main: Path, monkeypatch: pytest.M
     assert hub_commit(NAME) == "c3"
 
 
+def test_without_a_network_the_next_step_is_told(main: Path, monkeypatch: pytest.MonkeyPatch):
+    main.unlink()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    with pytest.raises(InputError, match=r"owner/dino: .*refused.*: hf download owner/dino") as told:
+        network_digest(NAME)
+    assert "\n" not in str(told.value)
+
+
+def test_what_is_neither_a_folder_nor_a_hub_id():
+    for name in ("no/such/dir", "--x"):
+        with pytest.raises(InputError, match=rf"{name}: no such folder, and not a hub id of the form owner"):
+            network_digest(name)
+
+
 @pytest.mark.parametrize("cached, revision", [(True, "c1"), (False, "main")])
 def test_it_is_loaded_at_the_commit_of_its_digest(main: Path, cached: bool, revision: str):
     asked = {}
