@@ -22,7 +22,7 @@ def local_state(file: Path | str) -> str:
     """Size and time of change of a file here; of what a link leads to."""
     try:
         about = os.stat(file)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a name that no file can have
         return "missing"
     return f"{about.st_size} {about.st_mtime_ns}"
 

@@ -21,13 +21,23 @@ _OF_THE_RUN = ("seconds", "shards_made", "triplets_per_second")
 """Figures that say how the dataset was made, not what it is."""
 
 
-def remember(folder: Path | str, report: Path | str, made_from: str, figures: Mapping[str, float]) -> None:
-    """Note, in the report, what a dataset was published from and that it is complete now."""
+def remember(
+    folder: Path | str,
+    report: Path | str,
+    made_from: str,
+    figures: Mapping[str, float],
+    look: str | None = None,
+) -> None:
+    """Note, in the report, what a dataset was published from and that it is complete now.
+
+    look: another text for the same, that is found without reading what the dataset is made from.
+    """
     kept = {name: value for name, value in figures.items() if name not in _OF_THE_RUN}
     if "shards_made" in figures:
         kept["shards_made"] = 0.0  # by whom finds the dataset whole
     state = _state(Path(folder), Path(report))
-    write_json_atomic(Path(report) / PUBLISHED, {"made_from": made_from, "state": state, "figures": kept})
+    note = {"made_from": made_from, "look": look, "state": state, "figures": kept}
+    write_json_atomic(Path(report) / PUBLISHED, note)
 
 
 def published(folder: Path | str, report: Path | str, made_from: str) -> dict[str, float] | None:
@@ -36,14 +46,15 @@ def published(folder: Path | str, report: Path | str, made_from: str) -> dict[st
     None: it is to be made or published; so it always is for one group among several that make shards.
 
     Args:
-        made_from: digest of all that shards, verdicts and report depend on.
+        made_from: digest of all that shards, verdicts and report depend on; or the `look` of `remember`.
     """
     note = Path(report) / PUBLISHED
     if isinstance(current_driver(), ShardGroup) or not note.is_file():
         return None
     try:
         about = json.loads(note.read_bytes())
-        if about["made_from"] != made_from or about["state"] != _state(Path(folder), Path(report)):
+        known = made_from in (about["made_from"], about["look"])
+        if not known or about["state"] != _state(Path(folder), Path(report)):
             return None
         return about["figures"]
     except (ValueError, KeyError, TypeError):

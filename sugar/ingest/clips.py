@@ -1,5 +1,6 @@
 """Captioned clips: of Sprite World, as H.264 files, or of a folder."""
 
+import functools
 import logging
 import re
 from dataclasses import dataclass
@@ -12,7 +13,8 @@ from sugar.box import Corners
 from sugar.data.atomic import sha256_bytes, sha256_file
 from sugar.data.key_seed import key_seed
 from sugar.data.video_io import encode_mp4
-from sugar.ingest.listing import CategoryOf, ClipFile, Skip, list_clips
+from sugar.ingest.listing import UNREADABLE, CategoryOf, ClipFile, Skip, list_clips
+from sugar.ingest.states import clips_state
 from sugar.sprites import MOTIONS, STYLES, sample_clip
 
 AS_IS = "as is"
@@ -106,17 +108,14 @@ class SpriteClips:
 
 
 class FolderClips:
-    """The clips of `list_clips`.
+    """The clips of `list_clips`, which are listed and read when they are asked for.
 
     Args:
         category_of, captioned: as of `list_clips`.
-
-    Attributes:
-        skips: what gives no clip, files with the bytes of an earlier one too; left_out: number of clips
-            beyond `max_clips`.
+        categories: changes when `category_of` does.
 
     Raises:
-        InputError: as `list_clips`.
+        InputError: as `list_clips`, when the clips are asked for.
     """
 
     def __init__(
@@ -127,30 +126,66 @@ class FolderClips:
         *,
         category_of: CategoryOf,
         captioned: bool = True,
+        categories: str = "",
     ) -> None:
-        self.seed = seed
-        self.entries: list[tuple[ClipFile, str]] = []
-        listed, self.skips, self.left_out = list_clips(
-            folder, max_clips, category_of=category_of, captioned=captioned
+        self.folder, self.seed, self.max_clips = folder, seed, max_clips
+        self.category_of, self.captioned, self.categories = category_of, captioned, categories
+
+    def look(self) -> str:
+        """Text that changes when a clip, or what is skipped, does; it is found without reading a clip.
+
+        Raises:
+            InputError: as `clips_state`.
+        """
+        state = clips_state(self.folder, captioned=self.captioned)
+        about = (self.folder, self.seed, self.max_clips, self.captioned, self.categories)
+        return "\x1f".join(map(str, (*about, state)))
+
+    @property
+    def entries(self) -> list[tuple[ClipFile, str]]:
+        """The clips, each with the SHA-256 of its file."""
+        return self._read[0]
+
+    @property
+    def skips(self) -> list[Skip]:
+        """What gives no clip, files with the bytes of an earlier one too."""
+        return self._read[1]
+
+    @property
+    def left_out(self) -> int:
+        """Number of clips beyond `max_clips`."""
+        return self._read[2]
+
+    @property
+    def has_unreadable(self) -> bool:
+        """Whether a file may become a clip without a change that `look` sees: its rights may change."""
+        return any(skip.reason == UNREADABLE for skip in self.skips)
+
+    @functools.cached_property
+    def _read(self) -> tuple[list[tuple[ClipFile, str]], list[Skip], int]:
+        listed, skips, left_out = list_clips(
+            self.folder, self.max_clips, category_of=self.category_of, captioned=self.captioned
         )
-        if self.left_out:
+        if left_out:
             logger.warning(
-                "%s: %d clips are left out, ingest.num_clips is %s", folder, self.left_out, max_clips
+                "%s: %d clips are left out, ingest.num_clips is %s", self.folder, left_out, self.max_clips
             )
+        entries: list[tuple[ClipFile, str]] = []
         first: dict[str, str] = {}
         for entry in listed:
             try:
                 digest = sha256_file(entry.file)
             except OSError as error:
                 message = f"{entry.name}: cannot be read ({error.strerror})"
-                self.skips.append(Skip(entry.name, "unreadable_file", message))
+                skips.append(Skip(entry.name, UNREADABLE, message))
                 continue
             if digest in first:
                 message = f"{entry.name}: the same bytes as {first[digest]}"
-                self.skips.append(Skip(entry.name, "duplicate", message))
+                skips.append(Skip(entry.name, "duplicate", message))
             else:
                 first[digest] = entry.name
-                self.entries.append((entry, digest))
+                entries.append((entry, digest))
+        return entries, skips, left_out
 
     def __len__(self) -> int:
         return len(self.entries)

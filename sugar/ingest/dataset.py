@@ -84,7 +84,8 @@ def ingest_dataset(
         shard_size: triplets a shard, at most.
         report: folder of contact sheets and rejections.json; by default `report` inside `folder`.
         verdict_key: changes when `judge` or `limits` do; with it a dataset that is as it was left is
-            recognised without being read. None: verdicts and report are made anew.
+            recognised without being read, and so are the clips of a folder that is as it was: they are not
+            even listed. None: verdicts and report are made anew.
         on_work: called before anything is made, verdicts and report included.
 
     Raises:
@@ -93,16 +94,26 @@ def ingest_dataset(
     per_clip = recipe.max_windows * recipe.num_identities
     per_shard = max(1, shard_size // per_clip)
     made_from = (code_digest(CODE), asdict(recipe), networks_digest)
+    report = report or Path(folder) / "report"
+    look = None
+    if verdict_key is not None and isinstance(clips, FolderClips):
+        look = inputs_digest(made_from, per_shard, clips.look(), verdict_key, code_digest(PUBLISHING))
+        if (known := published(folder, report, look)) is not None:
+            return known
     digests = [
         inputs_digest(*made_from, [clips.digest(i) for i in numbers])
         for shard in range(-(-len(clips) // per_shard))
         if (numbers := _of_shard(shard, per_shard, len(clips)))
     ]
     prepare = _Prepare(clips, per_shard, recipe, make_cut, make_score, make_caption)
-    report = report or Path(folder) / "report"
-    skips, left_out = (clips.skips, clips.left_out) if isinstance(clips, FolderClips) else ([], 0)
+    skips, left_out = [], 0
+    if isinstance(clips, FolderClips):
+        skips, left_out = clips.skips, clips.left_out
+        look = None if clips.has_unreadable else look
     whole = inputs_digest(digests, skips, left_out, verdict_key, code_digest(PUBLISHING))
     if verdict_key is not None and (known := published(folder, report, whole)) is not None:
+        if look is not None:
+            remember(folder, report, whole, known, look)
         return known
     on_work()
     run = run_shards(
@@ -119,7 +130,7 @@ def ingest_dataset(
     if left_out:
         figures["left_out"] = float(left_out)
     if verdict_key is not None:
-        remember(folder, report, whole, figures)
+        remember(folder, report, whole, figures, look)
     return figures
 
 

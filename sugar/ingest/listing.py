@@ -20,6 +20,8 @@ VIDEO_SUFFIXES = frozenset(
 """What is looked at without a table; a file that a table names may be called as it likes."""
 TEXT_SUFFIX = ".txt"
 TABLE = "captions.csv"
+UNREADABLE = "unreadable_file"
+"""Reason of what the rights of a file, or its disk, keep from being read."""
 
 CategoryOf = Callable[[str], str]
 """From a noun to its category."""
@@ -89,6 +91,11 @@ def list_clips(
     return Listing(clips[:num], skips, len(clips) - num)
 
 
+def columns_of(captioned: bool) -> tuple[str, ...]:
+    """Columns that a table must have, and fill."""
+    return ("file", "noun", "caption") if captioned else ("file", "noun")
+
+
 def _clips_of_table(
     folder: Path, category_of: CategoryOf, captioned: bool
 ) -> tuple[list[ClipFile], list[Skip]]:
@@ -97,8 +104,7 @@ def _clips_of_table(
     def skip(line: int, reason: str, message: str) -> None:
         skips.append(Skip(f"{TABLE} line {line}", reason, message))
 
-    required = ("file", "noun", "caption") if captioned else ("file", "noun")
-    for line, row in read_rows(table, required, skip):
+    for line, row in read_rows(table, columns_of(captioned), skip):
         category = row.get("category") or category_of(row["noun"])
         if category not in CATEGORIES:
             raise InputError(
@@ -150,14 +156,16 @@ def _text_beside(clip: Path) -> str:
     """The caption in the `.txt` beside a clip; "" where it is blank or there is none.
 
     Raises:
-        BadMedia: "bad_caption", it cannot be read as UTF-8; or as `_caption`.
+        BadMedia: "unreadable_file"; "bad_caption", it is not UTF-8; or as `_caption`.
     """
     file = clip.with_suffix(TEXT_SUFFIX)
     if not file.is_file():
         return ""
     try:
         text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise BadMedia(UNREADABLE, f"{file}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
         raise BadMedia("bad_caption", f"{file}: must be UTF-8 text ({error})") from error
     return _caption(text, str(file))
 

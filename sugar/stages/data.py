@@ -90,6 +90,15 @@ def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) 
     return figures
 
 
+def _categories_digest() -> str:
+    """Changes when `category_of` does, besides the nouns of Sprite World."""
+    from sugar.data.code_digest import code_digest
+    from sugar.data.shard_pool import inputs_digest
+    from sugar.synthesis.nouns import vocabulary
+
+    return inputs_digest(code_digest(("sugar.synthesis.nouns",)), dict(vocabulary()))
+
+
 @declare("", "real", (*VIDEO, *FILTER_NETWORKS, "networks.captioner", "ingest"), may_rest=True)
 def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> dict[str, float]:
     """Cut real clips into triplets; the identity image comes from a random frame (SUGAR section 3.2)."""
@@ -116,6 +125,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
             settings.num_clips,
             category_of=category_of,
             captioned=make_caption is None,
+            categories=_categories_digest(),
         )
         names = ("scene_threshold", "min_change", "max_flashes", "crop_bars")
         rules = rules._replace(**{name: getattr(settings, name) for name in names})

@@ -36,14 +36,11 @@ def look(params: Params, folder: Path) -> None:
             (folder / what / kind).write_text(f"{text}\n", encoding="utf-8")
 
 
-def _clips_state(params: Params) -> str | None:
-    from sugar.data.file_states import local_state, states_digest
+def _clips_state(params: Params) -> str:
+    from sugar.ingest.states import clips_state
 
-    folder = params.given(str(params.ingest.folder))
-    if not folder.is_dir():
-        raise InputError(f"{folder}: must be an existing folder of clips")
-    files = [file for file in folder.rglob("*") if not file.is_dir()]
-    return states_digest({file.relative_to(folder).as_posix(): local_state(file) for file in files})
+    folder, captioner = params.given(str(params.ingest.folder)), params.networks.captioner
+    return clips_state(folder, captioned=captioner is None)
 
 
 def main() -> None:

@@ -297,3 +297,49 @@ def test_an_unchanged_dataset_is_recognised_without_being_read(folder, tmp_path,
         tmp_path / "real", FolderClips(folder, 0, category_of=category_of), verdict_key="b", judge=reject
     )
     assert other["accepted"] == 0 and other["shards_made"] == 0
+
+
+def test_an_unchanged_folder_is_not_listed_and_a_touched_one_not_published(folder, tmp_path, monkeypatch):
+    from sugar.ingest import clips as clips_module
+    from sugar.ingest import dataset
+
+    def again(**changes):
+        clips = FolderClips(folder, 0, category_of=category_of, **changes)
+        return ingest(tmp_path / "real", clips, verdict_key="a")
+
+    first = again()
+    with monkeypatch.context() as patched:
+        patched.setattr(clips_module, "list_clips", None)
+        assert again()["triplets"] == first["triplets"]
+        for changes in ({"max_clips": 1}, {"captioned": False}, {"categories": "other"}):
+            with pytest.raises(TypeError, match="not callable"):
+                again(**changes)
+        os.utime(folder / "good.mp4", ns=(1, 1))
+        with pytest.raises(TypeError, match="not callable"):
+            again()
+    with monkeypatch.context() as patched:
+        patched.setattr(dataset, "run_shards", None)
+        assert again()["triplets"] == first["triplets"]
+        patched.setattr(clips_module, "list_clips", None)
+        assert again()["triplets"] == first["triplets"]
+    (folder / "good.mp4").unlink()
+    assert again()["triplets"] == first["triplets"] - 1
+
+
+def test_a_clip_that_could_not_be_read_is_tried_again(folder, tmp_path, monkeypatch):
+    from sugar.ingest import clips as clips_module
+
+    def again():
+        return ingest(tmp_path / "real", FolderClips(folder, 0, category_of=category_of), verdict_key="a")
+
+    with monkeypatch.context() as patched:
+        whole = clips_module.sha256_file
+
+        def read(file):
+            if file.name == "good.mp4":
+                raise PermissionError(13, "Permission denied")
+            return whole(file)
+
+        patched.setattr(clips_module, "sha256_file", read)
+        assert again()["skipped_unreadable_file"] == 1
+    assert "skipped_unreadable_file" not in again()  # other rights change neither size nor time
