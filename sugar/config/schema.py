@@ -13,6 +13,8 @@ from pydantic import (
     model_validator,
 )
 
+from sugar.config.task_resources import check_task_resources
+
 
 class InputError(ValueError):
     """What the user gave is wrong: the message names the file or key, the rule and the value."""
@@ -284,6 +286,8 @@ class Shards(Section):
                 f"groups must be <= {MAX_PARALLEL_FOR} when driver is parallel_for (a driver pod each), "
                 f"got {self.groups}; indexed_job takes thousands"
             )
+        if self.driver == "parallel_for" and self.cluster is not None:
+            check_task_resources(self.cluster.resources)
         return self
 
 

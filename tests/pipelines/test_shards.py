@@ -77,6 +77,43 @@ def test_a_task_gets_the_accelerators_that_are_asked_for(tmp_path):
     assert container["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
 
 
+@pytest.mark.parametrize(
+    "resources, sentence",
+    [
+        ({"cpu": "8", "ephemeral-storage": "10Gi"}, r"an accelerator, .*, got ephemeral-storage: 10Gi"),
+        ({"nvidia.com/gpu": "1", "rdma/ib": "2"}, r"one accelerator at most .*nvidia.com/gpu: 1, rdma/ib: 2"),
+        ({"nvidia.com/gpu": "500m"}, r"resources\.nvidia\.com/gpu must be a whole number .*got '500m'"),
+        ({"memory": "1.5Gi"}, r"resources\.memory must be a whole number of bytes.* got '1\.5Gi'"),
+        ({"cpu": "8 cores"}, r"resources\.cpu must be a number of processors.* got '8 cores'"),
+    ],
+)
+def test_resources_that_a_task_cannot_ask_for_are_refused(project_root, resources, sentence):
+    def load(driver):
+        about = {
+            "driver": driver,
+            "groups": 2,
+            "parallelism": 2,
+            "cluster": CLUSTER | {"resources": resources},
+        }
+        return load_params(project_root / "params.yaml", overrides=[f"shards={json.dumps(about)}"])
+
+    with pytest.raises(InputError, match=rf"shards.*{sentence}"):
+        load("parallel_for")
+    assert load("indexed_job").shards.cluster.resources == resources  # Kubernetes says what it takes
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [{"cpu": "500m", "memory": "64Gi", "nvidia.com/gpu": "2"}, {"cpu": ".5", "memory": "1000"}, {}],
+)
+def test_resources_that_are_allowed_compile(project_root, resources, tmp_path):
+    about = {"driver": "parallel_for", "groups": 2, "parallelism": 2}
+    about["cluster"] = CLUSTER | {"resources": resources}
+    params = load_params(project_root / "params.yaml", overrides=[f"shards={json.dumps(about)}"])
+    pipeline = shards.shards_pipeline(params.section("shards")["cluster"], 2)
+    shards.compiler.Compiler().compile(pipeline, str(tmp_path / "shards.yaml"))
+
+
 def test_groups_beyond_32_are_refused(project_root):
     with pytest.raises(InputError, match=r"shards.*groups must be <= 32 when driver is parallel_for"):
         load_params(project_root / "params.yaml", overrides=[settings(33)])
