@@ -6,6 +6,7 @@ started again, or twice, does no harm; `backoffLimitPerIndex` starts a failed on
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -103,12 +104,13 @@ def run_indexed_job(
         status = _follow(lambda: call(api.read_namespaced_job, where).status, body, sleep)
         if status.failed_indexes:
             logger.warning("%s: groups %s failed", name, status.failed_indexes)
-        # A finished job would be followed, not started, when shards are to be made anew.
-        call(api.delete_namespaced_job, {**where, "propagation_policy": "Background"})
     except Gone as gone:
         raise ClusterFailure(
             f"job {name}: there is no namespace {namespace}, or the job was deleted"
         ) from gone
+    # A finished job would be followed, not started, when shards are to be made anew; it may be gone already.
+    with contextlib.suppress(Gone):
+        call(api.delete_namespaced_job, {**where, "propagation_policy": "Background"})
 
 
 def _follow(read: Callable[[], Any], body: Mapping[str, Any], sleep: Callable[[float], None]) -> Any:
