@@ -32,7 +32,7 @@ def cluster_driver(
     The job's description lies beside the output folder, on the volume that the pods mount.
 
     Raises:
-        InputError: a folder of the stage does not lie on that volume.
+        InputError: a folder of the stage, or that of the clips, does not lie on that volume.
     """
     settings = params.shards
     if settings.driver == "pool" or stage.name not in SHARDED:
@@ -45,6 +45,13 @@ def cluster_driver(
     cluster = Cluster(**settings.cluster.model_dump())
     (folder,) = (path for name, path in outputs.items() if name != "metrics")
     _check_on_volume(stage.name, [*inputs.values(), folder], cluster.mount_path)
+    if stage.name == "ingest" and params.ingest.kind == "folder":
+        clips = params.given(str(params.ingest.folder))
+        if not clips.is_relative_to(cluster.mount_path):
+            raise InputError(
+                f"ingest.folder must lie below shards.cluster.mount_path, {cluster.mount_path}, where this "
+                f"machine and the pods mount the same volume, got {clips}"
+            )
     description = folder.parent / f".{folder.name}.job.json"
 
     def elsewhere(num_shards: int) -> None:

@@ -81,6 +81,16 @@ def test_a_job_is_started_or_followed_until_it_ends(exists):
     assert api.deleted == [body["metadata"]["name"]]
 
 
+@pytest.mark.parametrize("statuses", [[404], [504, 404]])
+def test_a_finished_job_that_is_gone_already_is_no_failure(statuses):
+    class Cleaned(FakeBatch):
+        def delete_namespaced_job(self, name, namespace, propagation_policy, _request_timeout):
+            raise ApiException(status=statuses.pop(0))
+
+    run_indexed_job(indexed_job("ingest", CLUSTER, ["x"], 2, 2), Cleaned(), sleep=lambda s: None)
+    assert not statuses
+
+
 def test_a_server_that_is_busy_is_asked_again():
     busy = [ApiException(status=503), NewConnectionError(None, "refused")]
     api, slept = FakeBatch(errors=busy), []
@@ -132,6 +142,14 @@ def test_folders_that_the_pods_do_not_have_are_refused_before_work(driver, tmp_p
     )
     with pytest.raises(InputError, match=rf"synthesize: {subjects} must lie below"):
         STAGES["synthesize"](on_volume, {"subjects": subjects}, {"synthetic": inside / "synthetic"})
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (inside / "clips").mkdir(parents=True)
+    for folder, rule in ((clips, "ingest.folder must lie below"), (inside / "clips", "must hold captions")):
+        own = [f"shards.cluster.mount_path={inside}", "ingest.kind=folder", f"ingest.folder={folder}"]
+        with_own = load_params(project_root / "params.yaml", ["smoke", "shards-job"], [*overrides, *own])
+        with pytest.raises(InputError, match=rule):
+            STAGES["ingest"](with_own, {}, {"real": inside / "real"})
     assert not list(tmp_path.rglob("*.job.json"))
 
 
