@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     import torch
 
 SEGMENTER_KINDS = ("grabcut", "distinct", "grounded_sam")
+MIN_SIDE_PX = 16
+"""Of a picture that a subject is found in."""
 MIN_STILLS = 5
 """Of a scene; from fewer, what is usual cannot be told from what is there for long."""
 USUAL_PX = 160
@@ -198,8 +200,10 @@ class GrabCutSegmenter:
         """
         if image_rgb.dtype != np.uint8 or image_rgb.ndim != 3 or image_rgb.shape[2] != 3:
             raise ValueError(f"image must be uint8 [H, W, 3], got {image_rgb.dtype} {image_rgb.shape}")
-        if min(image_rgb.shape[:2]) < 16:
-            raise ValueError(f"image must be at least 16 x 16 px, got {image_rgb.shape[:2]}")
+        if min(image_rgb.shape[:2]) < MIN_SIDE_PX:
+            raise ValueError(
+                f"image must be at least {MIN_SIDE_PX} x {MIN_SIDE_PX} px, got {image_rgb.shape[:2]}"
+            )
         if box is not None:
             return self._within(image_rgb, box)
         inner = _between_bars(image_rgb)

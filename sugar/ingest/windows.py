@@ -11,6 +11,7 @@ from sugar.box import WHOLE, Box, Corners
 from sugar.data.cut_outs import fit_within
 from sugar.data.image_io import BadMedia
 from sugar.data.video_io import VideoInfo, iter_frames, probe
+from sugar.encoders.segmentation import MIN_SIDE_PX
 from sugar.ingest.survey import Survey, survey_clip
 
 MIN_RATE = 0.75
@@ -225,7 +226,10 @@ def _filled(
             windows[i].frames[k] = small
             filled[i] += 1
             if k in still_indices[windows[i].number]:
-                windows[i].stills[k] = fit_within(detailed, still_side_px).copy()
+                still = fit_within(detailed, still_side_px).copy()
+                if box is not None:
+                    _check_cut_from(box, subject_in, still)
+                windows[i].stills[k] = still
 
     previous: tuple[float, np.ndarray] | None = None
     for frame in iter_frames(content):
@@ -284,6 +288,23 @@ def box_in_view(box: Corners, shape: tuple[int, ...], seen: tuple[slice, slice])
         (right - columns.start) / width,
         (bottom - rows.start) / height,
     )
+
+
+def _check_cut_from(box: Corners, subject_in: Box, still: np.ndarray) -> None:
+    """A box must leave enough of the frame that the subject is cut from.
+
+    Raises:
+        BadMedia: "bad_box".
+    """
+    rows, columns = subject_in.slices(*still.shape[:2])
+    width, height = columns.stop - columns.start, rows.stop - rows.start
+    if min(width, height) < MIN_SIDE_PX:
+        raise BadMedia(
+            "bad_box",
+            f"box must be at least {MIN_SIDE_PX} px wide and high in the frame that the subject is cut from "
+            f"({still.shape[1]} x {still.shape[0]} px), got {width} x {height} px of "
+            f"{' '.join(f'{value:g}' for value in box)}",
+        )
 
 
 def _resized(pixels: np.ndarray, height_px: int, width_px: int) -> np.ndarray:

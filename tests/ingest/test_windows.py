@@ -111,6 +111,19 @@ def test_a_box_is_told_as_a_part_of_the_view():
         assert error.value.reason == reason
 
 
+def test_a_box_too_narrow_to_cut_from_is_the_boxs_fault():
+    content = encode_mp4(ramp(8, 64, 96), 8)
+    (window,) = windows_of(content, box=(40, 0, 56, 64), height_px=64, width_px=64, still_side_px=64)
+    assert window.stills
+    with pytest.raises(
+        BadMedia, match=r"16 px wide and high .*\(64 x 64 px\), got 15 x 64 px of 40 0 55 64"
+    ) as e:
+        windows_of(content, box=(40, 0, 55, 64), height_px=64, width_px=64, still_side_px=64)
+    assert e.value.reason == "bad_box"
+    with pytest.raises(BadMedia, match=r"got 8 x 32 px of"):
+        windows_of(content, box=(40, 0, 56, 64), height_px=64, width_px=64, still_side_px=32)
+
+
 def test_windows_know_their_box():
     content = encode_mp4(ramp(8), 8)
     assert [w.box for w in windows_of(content)] == [WHOLE]
