@@ -62,8 +62,13 @@ def write_json_atomic(path: Path | str, value: Any) -> None:
     Raises:
         ValueError: the value holds NaN or infinity.
     """
+    write_bytes_atomic(path, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """What `write_json_atomic` writes."""
     text = json.dumps(value, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
-    write_bytes_atomic(path, (text + "\n").encode())
+    return (text + "\n").encode()
 
 
 def remove_file(path: Path | str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import re
@@ -25,12 +26,15 @@ from typing import Any
 import pyarrow as pa
 from tqdm import tqdm
 
+from sugar.config import InputError
 from sugar.data.atomic import remove_file, remove_temporaries, sha256_bytes
 from sugar.data.manifest import merge_manifests, rows_table
 from sugar.data.printable import printable
 from sugar.data.shard_driver import GroupDone, ShardGroup, current_driver
 from sugar.data.shards import is_complete, read_record, record_path, shard_name, write_shard
 from sugar.triplet import Triplet
+
+logger = logging.getLogger(__name__)
 
 OnSkip = Callable[[str, str, str], None]
 """Told (name, reason, message) of everything that gives no triplet."""
@@ -130,6 +134,7 @@ def run_shards(
         return [i for i, path in enumerate(paths) if not is_complete(path, inputs_digests[i])]
 
     todo = missing()
+    _tell_damaged(paths[i] for i in todo)
     if isinstance(driver, ShardGroup):
         todo = driver.own(todo)
     else:
@@ -169,6 +174,16 @@ def run_shards(
         tables.append(rows_table(record["rows"], record.get("origin")))
         skips.merge(record["notes"]["skips"])
     return ShardRun(merge_manifests(tables), skips, len(todo), made, time.monotonic() - start)
+
+
+def _tell_damaged(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not record_path(path).is_file():
+            continue
+        try:
+            read_record(path)
+        except InputError as error:
+            logger.warning("%s; the shard is made anew", error)
 
 
 Task = tuple[Path, int, str]

@@ -1,16 +1,18 @@
 """Triplet shards: WebDataset tars, each with a completion record beside it.
 
 shard-000000.tar    KEY.subject.png, KEY.identity.png (alpha), KEY.mp4, KEY.json, sample after sample
-shard-000000.json   written after the tar: its size and SHA-256, its rows of the manifest, what made it, and
-                    the digest of what it was made from; a shard without it does not count as there
+shard-000000.json   written after the tar: its size and SHA-256, its rows of the manifest, what made it, the
+                    digest of what it was made from, and first the SHA-256 of all this; a shard without it, or
+                    with a damaged one, does not count as there
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from sugar.config import InputError
-from sugar.data.atomic import remove_file, sha256_bytes, sha256_file, write_json_atomic
+from sugar.data.atomic import json_bytes, remove_file, sha256_bytes, sha256_file, write_json_atomic
 from sugar.data.image_io import BadMedia, encode_png, load_image
 from sugar.data.manifest import EXTRA_TAGS, manifest_row
 from sugar.data.origin import origin
@@ -28,6 +30,8 @@ from sugar.data.tar import OnBad, read_tar, write_tar
 from sugar.data.video_io import decode_video, encode_mp4
 from sugar.triplet import SCHEMA_VERSION, Triplet
 
+_CHECKSUM = re.compile(rb'\{\n  "checksum": "([0-9a-f]{64})",\n')
+"""How a completion record begins."""
 SUFFIXES = ("subject.png", "identity.png", "mp4", "json")
 
 _TEXTS = ("prompt", "noun", "category", "source", "style", "background", "motion", "source_digest")
@@ -79,6 +83,19 @@ def write_shard(
             yield triplet.key, members
 
     write_tar(path, samples())
+    write_record(path, rows, inputs_digest=inputs_digest, notes=notes)
+    return rows
+
+
+def write_record(
+    path: Path | str,
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    inputs_digest: str = "",
+    notes: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the completion record of a tar that is there; arguments as `write_shard`."""
+    path = Path(path)
     record = {
         "schema_version": SCHEMA_VERSION,
         "inputs_digest": inputs_digest,
@@ -88,8 +105,8 @@ def write_shard(
         "rows": rows,
         "notes": dict(notes or {}),
     }
-    write_json_atomic(record_path(path), record)
-    return rows
+    # The bytes without the first line, as `read_record` finds them: cheaper than to write it out again there.
+    write_json_atomic(record_path(path), record | {"checksum": sha256_bytes(json_bytes(record))})
 
 
 def read_record(path: Path | str) -> dict[str, Any]:
@@ -100,12 +117,16 @@ def read_record(path: Path | str) -> dict[str, Any]:
     """
     record_file = record_path(path)
     try:
-        record = json.loads(record_file.read_bytes())
+        data = record_file.read_bytes()
+        record = json.loads(data)
     except (OSError, ValueError) as error:
         raise InputError(f"{record_file}: not a completion record ({error})") from error
     version = record.get("schema_version") if isinstance(record, dict) else None
     if version != SCHEMA_VERSION:
         raise InputError(f"{record_file}: schema_version must be {SCHEMA_VERSION}, got {version}")
+    begin = _CHECKSUM.match(data)
+    if begin is None or sha256_bytes(b"{\n" + data[begin.end() :]) != begin[1].decode():
+        raise InputError(f"{record_file}: is not what was written (another checksum, or none)")
     return record
 
 

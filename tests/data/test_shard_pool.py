@@ -54,6 +54,18 @@ def test_what_is_complete_is_not_made_again(tmp_path):
     assert run_shards(tmp_path, changed, shard_stubs.prepare).num_shards_made == 0
 
 
+def test_a_shard_whose_record_is_damaged_is_made_anew(tmp_path, reference, caplog):
+    run_shards(tmp_path, DIGESTS, shard_stubs.prepare)
+    for old, new in ((b'"noun": "dog"', b'"noun": "dof"'), (b'"rows"', b'"rovs"'), (b'"num_bytes"', b'"num_bytez"')):
+        record = tmp_path / "shard-000001.json"
+        record.write_bytes(record.read_bytes().replace(old, new, 1))
+        caplog.clear()
+        run = run_shards(tmp_path, DIGESTS, shard_stubs.prepare)
+        assert "shard-000001.json: is not what was written" in caplog.text
+        assert (run.num_shards_made, set(run.table["noun"].to_pylist())) == (1, {"dog"})
+        assert contents(tmp_path) == contents(reference)
+
+
 def test_shards_of_a_longer_run_are_removed(tmp_path):
     run_shards(tmp_path, DIGESTS, shard_stubs.prepare)
     run_shards(tmp_path, DIGESTS[:1], shard_stubs.prepare)

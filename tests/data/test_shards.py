@@ -120,6 +120,24 @@ def test_what_is_damaged_is_not_complete(shard):
         read_record(shard)
 
 
+def test_a_record_of_which_any_byte_has_changed_is_not_believed(shard):
+    record = record_path(shard).read_bytes()
+    rng = np.random.default_rng(0)
+    places = {*rng.integers(0, len(record), 150).tolist(), record.index(b"num_bytes"), record.index(b'"a dog') + 3}
+    for at in places:
+        data = bytearray(record)
+        data[at] ^= 1 << int(rng.integers(8))
+        record_path(shard).write_bytes(data)
+        assert not is_complete(shard, "in"), at
+    for other in (json.loads(record), {k: v for k, v in json.loads(record).items() if k != "checksum"}):
+        record_path(shard).write_text(json.dumps(other))
+        with pytest.raises(InputError, match=r"shard-000000\.json: is not what was written"):
+            read_record(shard)
+    assert remove_damaged_shards(shard.parent) == [shard.name]
+    record_path(shard).write_bytes(record)
+    assert is_complete(shard, "in")
+
+
 def test_shards_with_other_bytes_than_were_written_do_not_count_as_there(shard, make_triplet):
     folder, whole = shard.parent, shard.read_bytes()
     for number in (1, 2, 3):
