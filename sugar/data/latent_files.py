@@ -58,6 +58,11 @@ def is_whole(path: Path) -> bool:
         return False
 
 
+def is_as_noted(path: Path, noted: Mapping[str, str]) -> bool:
+    """Has the file the SHA-256 that is noted of it? One of which none is noted is taken as it is."""
+    return path.name not in noted or noted[path.name] == sha256_file(path)
+
+
 def tensors_in(path: Path) -> dict[str, Tensor]:
     """All tensors of a file, mapped, not read."""
     file = open_safetensors(path)

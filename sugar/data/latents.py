@@ -29,6 +29,7 @@ from sugar.data.atomic import atomic_path, sha256_bytes, write_bytes_atomic
 from sugar.data.latent_files import (
     addresses_in,
     file_name,
+    is_as_noted,
     is_whole,
     latent_files,
     note_digests,
@@ -105,6 +106,7 @@ class LatentWriter:
         self._pending: dict[int, _Shard] = {}
         self._shapes: dict[str, tuple[tuple[int, ...], str]] = {}
         self._digests_of_files = read_digests(self.folder)
+        self._sound: dict[Path, bool] = {}
 
     def whole(self, keys: pa.ChunkedArray, digests: pa.ChunkedArray) -> pa.Table | None:
         """The index, if the cache is what `plan`, `add` and `finish` would make of these; None: something is
@@ -157,7 +159,7 @@ class LatentWriter:
         held = self._held() if self._pending else {}
         for number, shard in list(self._pending.items()):
             for row, address in enumerate(shard.addresses):
-                if address in held:
+                if address in held and self._is_sound(held[address][0]):
                     shard.copies.append((row, *held[address]))
                 else:
                     shard.awaited.add(shard.start + row)
@@ -225,6 +227,14 @@ class LatentWriter:
             held.update({address: (path, row) for row, address in enumerate(addresses)})
         return held
 
+    def _is_sound(self, path: Path) -> bool:
+        """Whether a file may be copied from: what is copied gets a new digest. Reads a file once."""
+        if path not in self._sound:
+            self._sound[path] = is_as_noted(path, self._digests_of_files)
+            if not self._sound[path]:
+                logger.warning("%s: is not what was written; what it held is encoded again", path)
+        return self._sound[path]
+
     def _check(self, positions: Sequence[int], tensors: Mapping[str, Tensor]) -> None:
         import torch
 
@@ -272,6 +282,7 @@ class LatentWriter:
         name = file_name(shard.number, addresses)
         write_bytes_atomic(self.folder / name, data)
         self._digests_of_files[name] = sha256_bytes(data)
+        self._sound[self.folder / name] = True
 
 
 class LatentCache:

@@ -245,6 +245,19 @@ def test_changed_bytes_are_found_by_their_digest(tmp_path):
     assert content(tmp_path / "a") == content(tmp_path / "b")
 
 
+@pytest.mark.parametrize("keys", [KEYS, KEYS[1:]])
+def test_changed_bytes_are_not_copied_into_new_files(tmp_path, keys, caplog):
+    digests = [DIGESTS[KEYS.index(key)] for key in keys]
+    build(tmp_path / "a")
+    build(tmp_path / "b", keys, digests, shard_size=2)
+    flip(latent_files(tmp_path / "a")[1], -1)
+    again = [keys.index(key) for key in KEYS[3:6]]
+    assert build(tmp_path / "a", keys, digests, shard_size=2) == again
+    assert caplog.text.count("is not what was written; what it held is encoded again") == 1
+    assert content(tmp_path / "a") == content(tmp_path / "b")
+    assert remove_damaged_latents(tmp_path / "a") == []
+
+
 def test_a_cache_without_digests_gets_them_when_it_is_checked(tmp_path):
     build(tmp_path)
     noted = (tmp_path / NOTE).read_bytes()
