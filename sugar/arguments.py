@@ -28,10 +28,14 @@ ABLATION_HELP = {
     "evaluate": "with that ablation of params.yaml beside the default model, below paths.comparisons",
     "results": "of that ablation of params.yaml",
 }
-CHECKED = ("synthesize", "ingest", "encode")
+CHECKED = ("source", "synthesize", "ingest", "encode")
 CHECK_HELP = "read every byte of what was written before; what is damaged is made anew"
 STAGE_EXAMPLES = {
-    "source": ["sugar source", "sugar source --set source.kind=folder --set source.folder=photos"],
+    "source": [
+        "sugar source",
+        "sugar source --set source.kind=folder --set source.folder=photos",
+        "sugar source --check",
+    ],
     "synthesize": [
         "sugar synthesize",
         "sugar synthesize --set synthesize.prompts_per_subject=4",

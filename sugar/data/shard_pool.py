@@ -105,6 +105,7 @@ def run_shards(
     num_workers: int = 1,
     num_expected: int | None = None,
     label: str = "shards",
+    passing: str | None = None,
 ) -> ShardRun:
     """Make every shard of `folder` that is not there yet, shard i from inputs with digest i.
 
@@ -118,6 +119,8 @@ def run_shards(
         num_workers: processes; one works in this process.
         num_expected: triplets of the whole dataset, for the progress bar.
         label: what the progress bar is called.
+        passing: how the reasons begin of skips that may not happen again, since the input may be whole again
+            and its digest the same; a shard with such a skip is made anew in each run.
 
     Raises:
         RuntimeError: a worker process died, or shards were not made elsewhere; what is finished is kept.
@@ -134,6 +137,9 @@ def run_shards(
         return [i for i, path in enumerate(paths) if not is_complete(path, inputs_digests[i])]
 
     todo = missing()
+    if passing is not None:
+        others = sorted(set(range(len(paths))) - set(todo))
+        todo = sorted([*todo, *(i for i in others if _may_get_more(paths[i], passing))])
     _tell_damaged(paths[i] for i in todo)
     if isinstance(driver, ShardGroup):
         todo = driver.own(todo)
@@ -174,6 +180,10 @@ def run_shards(
         tables.append(rows_table(record["rows"], record.get("origin")))
         skips.merge(record["notes"]["skips"])
     return ShardRun(merge_manifests(tables), skips, len(todo), made, time.monotonic() - start)
+
+
+def _may_get_more(path: Path, passing: str) -> bool:
+    return any(reason.startswith(passing) for reason in read_record(path)["notes"]["skips"])
 
 
 def _tell_damaged(paths: Iterable[Path]) -> None:

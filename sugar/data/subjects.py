@@ -1,10 +1,11 @@
-"""The subjects: one picture each, with its noun; WebDataset tars and one Parquet manifest."""
+"""The subjects: one picture each, with its noun; WebDataset tars, each with its completion record, and one
+Parquet manifest."""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sugar.box import Box
-from sugar.data.atomic import atomic_path, sha256_bytes
+from sugar.data.atomic import atomic_path, remove_file, sha256_bytes
 from sugar.data.image_io import BadMedia, encode_png, load_image
 from sugar.data.manifest import MANIFEST, read_table
-from sugar.data.shards import shard_name
+from sugar.data.shards import record_path, shard_name, write_record
 from sugar.data.tar import OnBad, read_tar, write_tar
 from sugar.triplet import SCHEMA_VERSION, check_key, check_picture
 
@@ -81,13 +82,17 @@ def write_subjects(folder: Path | str, subjects: Iterable[Subject], shard_size: 
             raise ValueError(f"{folder}: keys must be unique, got {sorted(twice)[:3]} more than once")
         keys.update(subject.key for subject in chunk)
         encoded = [(subject, _encode(subject)) for subject in chunk]
-        write_tar(folder / shard_name(index), ((subject.key, members) for subject, members in encoded))
-        rows += [_row(subject, shard_name(index), members) for subject, members in encoded]
+        path = folder / shard_name(index)
+        remove_file(record_path(path))
+        write_tar(path, ((subject.key, members) for subject, members in encoded))
+        write_record(path, [])
+        rows += [_row(subject, path.name, members) for subject, members in encoded]
     table = pa.table({name: pa.array([row[name] for row in rows], kind) for name, kind in COLUMNS.items()})
     table = table.replace_schema_metadata({"schema_version": str(SCHEMA_VERSION)})
     with atomic_path(folder / MANIFEST) as temporary, open(temporary, "wb") as file:
         pq.write_table(table, file, compression="zstd")
     for path in set(folder.glob("shard-*.tar")) - {folder / name for name in table["shard"].to_pylist()}:
+        remove_file(record_path(path))
         path.unlink()
     return table
 
@@ -110,20 +115,24 @@ def read_subjects(
         folder: what `write_subjects` wrote.
         keys: only these; shards without any of them are not opened.
         on_bad: told (key, reason) of every bad sample, which is skipped; without it the first one raises.
+            One whose bytes do not have the `digest` of its row is bad ("changed").
 
     Raises:
         InputError: the manifest or a shard is missing or damaged.
         BadMedia: a subject is bad and there is no `on_bad`.
     """
-    table, shards = subjects_manifest(folder, ("key", "shard")), {}
+    table = subjects_manifest(folder, ("key", "shard", "digest"))
     if keys is not None:
         table = table.filter(pc.field("key").isin(pa.array(keys, pa.string())))
-    for key, shard in zip(table["key"].to_pylist(), table["shard"].to_pylist(), strict=True):
-        shards.setdefault(shard, set()).add(key)
+    shards: dict[str, dict[str, str]] = {}
+    for row in table.to_pylist():
+        shards.setdefault(row["shard"], {})[row["key"]] = row["digest"]
     for shard, wanted in shards.items():
         for key, members in read_tar(Path(folder) / shard, ("png", "json"), wanted, on_bad):
             try:
                 subject = _decode(f"{shard}: {key}", key, members)
+                if _digest(members) != wanted[key]:
+                    raise BadMedia("changed", f"{shard}: {key}: not the bytes that the manifest is about")
             except BadMedia as error:
                 if on_bad is None:
                     raise
@@ -142,10 +151,13 @@ def _encode(subject: Subject) -> dict[str, bytes]:
 
 def _row(subject: Subject, shard: str, members: dict[str, bytes]) -> dict[str, Any]:
     height_px, width_px, channels = subject.image.shape
-    parts = "".join(sha256_bytes(data) for data in members.values())
     about = {name: getattr(subject, name) for name in ("key", "noun", "category", "source_digest", "seed")}
     size = {"height_px": height_px, "width_px": width_px, "has_alpha": channels == 4}
-    return about | size | {"shard": shard, "digest": sha256_bytes(parts.encode())}
+    return about | size | {"shard": shard, "digest": _digest(members)}
+
+
+def _digest(members: Mapping[str, bytes]) -> str:
+    return sha256_bytes("".join(sha256_bytes(members[name]) for name in ("png", "json")).encode())
 
 
 def _decode(name: str, key: str, members: dict[str, bytes]) -> Subject:

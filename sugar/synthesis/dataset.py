@@ -47,6 +47,8 @@ SUBJECTS_CODE = (
 """What drawn subjects depend on besides their number, seed and size."""
 PHOTOS_CODE = ("sugar.data.cut_outs", "sugar.data.tables", "sugar.encoders")
 """What subjects of photos depend on besides."""
+UNREADABLE = "subject_"
+"""How the reasons begin of subjects that cannot be read back, which may be whole again the next time."""
 SUBJECTS_PER_SHARD = 256
 """Bounds the memory in which photos wait to be written."""
 MAX_REFUSED = 0.5
@@ -108,11 +110,13 @@ class _Prepare:
         backends, cut, score = self.recipe.load(), self.make_cut(), self.make_score()
 
         def make(index: int, on_skip: OnSkip) -> Iterable[Triplet]:
-            subjects = read_subjects(
-                self.subjects,
-                frozenset(self.keys_of_shard[index]),
-                on_bad=lambda key, reason: on_skip(key, reason, f"{key}: cannot be read back"),
-            )
+            keys = frozenset(self.keys_of_shard[index])
+
+            def note(key: str, reason: str) -> None:
+                if key in keys:  # a tar tells of all that is wrong in it
+                    on_skip(key, f"{UNREADABLE}{reason}", f"{key}: cannot be read back")
+
+            subjects = read_subjects(self.subjects, keys, on_bad=note)
             return synthesize_shard(subjects, self.recipe, backends, cut, score, on_skip)
 
         return make
@@ -137,7 +141,8 @@ def synthesize_dataset(
 ) -> dict[str, float]:
     """Triplets of all subjects under `folder`: shards, manifest and report; returns the counts and the rate.
 
-    Shards that are there and made from the same inputs are kept. The caller holds the folder's lock.
+    Shards that are there and made from the same inputs are kept, but for those of subjects that could not be
+    read. The caller holds the folder's lock.
 
     Args:
         subjects: folder that `source_dataset` wrote.
@@ -173,11 +178,18 @@ def synthesize_dataset(
         num_workers=num_workers,
         num_expected=len(keys) * recipe.prompts_per_subject,
         label="synthesize",
+        passing=UNREADABLE,
     )
+    unreadable = sum(n for reason, n in run.skips.counts.items() if reason.startswith(UNREADABLE))
+    if unreadable:
+        logger.warning(
+            "%s: %d subjects cannot be read and are left out; `sugar source --check` makes damaged ones anew",
+            subjects, unreadable,
+        )  # fmt: skip
     figures = publish_dataset(folder, run, judge, report=report, limits=limits, truth=truth)
     if recipe.generators.writer is not None:
         figures |= writer_figures(run.table, recipe.generators.writer.model)
-    if verdict_key is not None:
+    if verdict_key is not None and not unreadable:
         remember(folder, report, whole, figures)
     return figures
 

@@ -2,6 +2,8 @@ import numpy as np
 import pytest
 
 from sugar.config import InputError
+from sugar.data.image_io import BadMedia
+from sugar.data.shards import remove_damaged_shards
 from sugar.data.subjects import Subject, read_subjects, subjects_manifest, write_subjects
 
 
@@ -51,3 +53,17 @@ def test_a_key_twice_is_refused(tmp_path):
         Subject("a/b", subject(0).image, "dog", "animal")
     with pytest.raises(ValueError, match="image must be uint8"):
         Subject("a", subject(0).image[..., :2], "dog", "animal")
+
+
+def test_a_subject_with_other_bytes_than_were_written_is_bad(tmp_path):
+    write_subjects(tmp_path, map(subject, range(5)), shard_size=2)
+    shard = tmp_path / "shard-000001.tar"
+    shard.write_bytes(shard.read_bytes().replace(b'"noun": "dog"', b'"noun": "dig"', 1))
+    told: list[tuple[str, str]] = []
+    kept = [one.key for one in read_subjects(tmp_path, on_bad=lambda *bad: told.append(bad))]
+    assert (kept, told) == (["s0", "s1", "s3", "s4"], [("s2", "changed")])
+    with pytest.raises(BadMedia, match="s2: not the bytes that the manifest is about"):
+        list(read_subjects(tmp_path))
+    assert remove_damaged_shards(tmp_path) == [shard.name]
+    write_subjects(tmp_path, map(subject, range(5)), shard_size=2)
+    assert remove_damaged_shards(tmp_path) == []

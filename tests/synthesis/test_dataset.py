@@ -1,5 +1,6 @@
 """Synthetic triplets end to end: pure shards, counted skips, thresholds that re-score nothing."""
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from sugar.box import Box
 from sugar.config import InputError
 from sugar.data.manifest import dataset_digest, read_manifest
 from sugar.data.shard_pool import Skips
-from sugar.data.shards import read_triplets
+from sugar.data.shards import read_triplets, remove_damaged_shards
 from sugar.data.subjects import Subject
 from sugar.encoders.segmentation import NoSubject, Segmentation
 from sugar.encoders.weights import Weights
@@ -120,6 +121,35 @@ def test_shards_are_pure(subjects, made, tmp_path):
     other = replace(RECIPE, seed=2)
     synthesize(subjects, tmp_path, CountingScore(), other, least=1.0)
     assert dataset_digest(tmp_path) != dataset_digest(made[0])
+
+
+def test_what_a_damaged_subject_would_have_given_comes_when_it_is_whole_again(
+    subjects, made, tmp_path, caplog
+):
+    mine, folder = tmp_path / "subjects", tmp_path / "synthetic"
+    source = functools.partial(
+        source_dataset, mine, lambda: sprite_subjects(4, 0, 32), Skips(), made_from=["drawn"]
+    )
+    source()
+    tar = mine / "shard-000000.tar"
+    whole = tar.read_bytes()
+    at = whole.rindex(b"IDAT") + 9
+    tar.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    options = {"least": 1.0, "verdict_key": "v"}
+    figures = [synthesize(mine, folder, CountingScore(), **options) for _ in range(2)]
+    assert [(each["triplets"], each["shards_made"], each["skipped"]) for each in figures] == [
+        (6, 2, 1),
+        (6, 1, 1),
+    ]
+    assert "1 subjects cannot be read and are left out" in caplog.text
+    assert any(name.startswith("skipped_subject_") for name in figures[0])
+    assert remove_damaged_shards(mine) == [tar.name]
+    source()
+    assert tar.read_bytes() == whole
+    repaired = synthesize(mine, folder, CountingScore(), **options)
+    assert (repaired["triplets"], repaired["shards_made"], repaired["skipped"]) == (8, 1, 0)
+    assert dataset_digest(folder) == dataset_digest(made[0])
+    assert synthesize(mine, folder, CountingScore(), **options)["shards_made"] == 0
 
 
 def test_another_threshold_scores_nothing_and_changes_two_columns(subjects, made, tmp_path):
