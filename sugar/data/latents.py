@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sugar.config import InputError
-from sugar.data.atomic import atomic_path, sha256_bytes, write_bytes_atomic
+from sugar.data.atomic import atomic_path, remove_file, sha256_bytes, write_bytes_atomic
 from sugar.data.latent_files import (
     addresses_in,
     file_name,
@@ -112,13 +112,14 @@ class LatentWriter:
         """The index, if the cache is what `plan`, `add` and `finish` would make of these; None: something is
         to be done. Takes no hash of a sample."""
         try:
-            table = read_table(self.folder / INDEX, LATENTS_VERSION, _COLUMNS)
+            table = _read_index(self.folder)
         except InputError:
             return None
         same = (
             (table.schema.metadata or {}).get(b"about") == self._about().encode()
             and table["key"].equals(keys)
             and table["digest"].equals(digests)
+            and table["held_out"].to_pylist() == held_out(keys.to_pylist(), self.held_out_fraction)
         )
         if not same or not len(keys):
             return None
@@ -295,7 +296,7 @@ class LatentCache:
     """
 
     def __init__(self, folder: Path, table: pa.Table) -> None:
-        about = json.loads(table.schema.metadata[b"about"])
+        about = _about_of(table)
         self.folder = folder
         self.keys: list[str] = table["key"].to_pylist()
         self.digests: list[str] = table["digest"].to_pylist()
@@ -318,7 +319,10 @@ class LatentCache:
             InputError: the index or a shard is missing, damaged, or of another version.
         """
         folder = Path(folder)
-        table = read_table(folder / INDEX, LATENTS_VERSION, _COLUMNS)
+        try:
+            table = _read_index(folder)
+        except InputError as error:
+            raise InputError(f"{error}; run encode again") from error
         for name in table["shard"].unique().to_pylist():
             if not (folder / name).is_file():
                 raise InputError(f"{folder / name}: no such file, but {INDEX} names it; run encode again")
@@ -360,6 +364,45 @@ class LatentCache:
             except InputError as error:
                 raise InputError(f"{error}; run encode again") from error
         return self._files[number]
+
+
+def remove_damaged_index(folder: Path) -> list[str]:
+    """Remove the index where it cannot be read or its samples are not held out as it says itself; returns its
+    name if so. The rest of it is compared with the dataset (`LatentWriter.whole`)."""
+    if not (folder / INDEX).is_file():
+        return []
+    try:
+        table = _read_index(folder)
+        fraction = _about_of(table)["held_out_fraction"]
+        if table["held_out"].to_pylist() == held_out(table["key"].to_pylist(), fraction):
+            return []
+    except InputError:
+        pass
+    remove_file(folder / INDEX)
+    return [INDEX]
+
+
+def _read_index(folder: Path) -> pa.Table:
+    """The index of a cache.
+
+    Raises:
+        InputError: it is missing, damaged, or of another version.
+    """
+    table = read_table(folder / INDEX, LATENTS_VERSION, _COLUMNS)
+    for name in _COLUMNS:
+        if nulls := table[name].null_count:
+            raise InputError(f"{folder / INDEX}: column {name!r} must have no nulls, got {nulls} (damaged?)")
+    try:
+        _about_of(table)
+    except (KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{folder / INDEX}: its metadata cannot be read ({error})") from error
+    return table
+
+
+def _about_of(table: pa.Table) -> dict[str, Any]:
+    """What the index says of the cache: meta, held_out_fraction."""
+    about = json.loads(table.schema.metadata[b"about"])
+    return {"meta": {**about["meta"]}, "held_out_fraction": float(about["held_out_fraction"])}
 
 
 def held_out(keys: Sequence[str], fraction: float) -> list[bool]:

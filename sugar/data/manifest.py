@@ -166,8 +166,11 @@ def read_table(
     schema = file.schema_arrow
     names = [name for name in schema.names if only is None or name in only]
     arrays = [_column(file, path, name) for name in names]
-    fields = [schema.field(name) for name in names]
-    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, schema.metadata))
+    try:
+        fields = [schema.field(name) for name in names]
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields, schema.metadata))
+    except (pa.ArrowException, KeyError) as error:  # the file's header and its columns disagree
+        raise _unreadable(path, error) from error
 
 
 def _open_table(path: Path, schema_version: int, columns: Mapping[str, pa.DataType]) -> pq.ParquetFile:

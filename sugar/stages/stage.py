@@ -145,9 +145,11 @@ class Stage:
 
 def _remove_damaged(folder: Path) -> None:
     from sugar.data.latent_files import remove_damaged_latents
+    from sugar.data.latents import remove_damaged_index
     from sugar.data.shards import remove_damaged_shards
 
-    damaged = [*remove_damaged_shards(folder), *remove_damaged_latents(folder)]
+    latents = [*remove_damaged_latents(folder), *remove_damaged_index(folder)]
+    damaged = [*remove_damaged_shards(folder), *latents]
     logger.info("%s: every byte compared; damaged files: %d", folder, len(damaged))
     for name in damaged:
         logger.warning("%s: damaged; is made anew", folder / name)

@@ -1,13 +1,15 @@
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from sugar.config import InputError
 from sugar.data.latent_files import DIGESTS as NOTE
 from sugar.data.latent_files import latent_files, remove_damaged_latents
-from sugar.data.latents import INDEX, LatentCache, LatentWriter, held_out
+from sugar.data.latents import INDEX, LatentCache, LatentWriter, held_out, remove_damaged_index
 
 META = {"vae_scaling_factor": 0.7, "encoders": "abc", "dtype": "float32"}
 KEYS = [f"k{i}" for i in range(7)]
@@ -256,6 +258,50 @@ def test_changed_bytes_are_not_copied_into_new_files(tmp_path, keys, caplog):
     assert caplog.text.count("is not what was written; what it held is encoded again") == 1
     assert content(tmp_path / "a") == content(tmp_path / "b")
     assert remove_damaged_latents(tmp_path / "a") == []
+
+
+def index_of(folder: Path) -> pa.Table | None:
+    """What `whole` finds of the samples of `build`."""
+    writer = LatentWriter(folder, META, 3, 0.3)
+    return writer.whole(pa.chunked_array([KEYS], pa.string()), pa.chunked_array([DIGESTS], pa.string()))
+
+
+def test_a_bit_of_the_index_that_has_changed_changes_nothing_unnoticed(tmp_path):
+    build(tmp_path)
+    index = tmp_path / INDEX
+    good, data = index_of(tmp_path), index.read_bytes()
+    assert good is not None
+    for bit in {5 * 8 + 1, *np.random.default_rng(0).integers(0, 8 * len(data), 300).tolist()}:
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        index.write_bytes(damaged)
+        found = index_of(tmp_path)
+        assert found is None or found.equals(good), bit
+        try:
+            LatentCache.open(tmp_path)
+        except InputError as error:
+            assert str(error).endswith("run encode again")
+    flip(index, 5)
+    assert remove_damaged_index(tmp_path) == [INDEX]
+    index.write_bytes(data)
+    assert remove_damaged_index(tmp_path) == []
+
+
+@pytest.mark.parametrize("values", [[None] * 7, [True] * 7])
+def test_samples_that_are_not_held_out_as_they_must_be_are_noticed(tmp_path, values):
+    build(tmp_path)
+    before = content(tmp_path)
+    table = pq.read_table(tmp_path / INDEX)
+    at = table.column_names.index("held_out")
+    pq.write_table(table.set_column(at, "held_out", pa.array(values, pa.bool_())), tmp_path / INDEX)
+    assert index_of(tmp_path) is None
+    if None in values:
+        with pytest.raises(InputError, match=r"index\.parquet: column 'held_out' must have no nulls, got 7"):
+            LatentCache.open(tmp_path)
+    assert remove_damaged_index(tmp_path) == [INDEX]
+    assert build(tmp_path) == []
+    assert content(tmp_path) == before
+    assert remove_damaged_index(tmp_path / "nowhere") == []
 
 
 def test_a_cache_without_digests_gets_them_when_it_is_checked(tmp_path):

@@ -121,6 +121,20 @@ def test_a_damaged_or_missing_manifest_is_refused(tmp_path, rows, damage):
         read_manifest(tmp_path / "nowhere")
 
 
+def test_a_bit_that_has_changed_is_an_error_of_one_line_or_none(tmp_path, rows):
+    write_manifest(tmp_path, rows)
+    data = (tmp_path / MANIFEST).read_bytes()
+    for bit in [*range(32, 96), *np.random.default_rng(0).integers(0, 8 * len(data), 300).tolist()]:
+        damaged = bytearray(data)
+        damaged[bit // 8] ^= 1 << bit % 8
+        (tmp_path / MANIFEST).write_bytes(damaged)
+        for read in (read_manifest, dataset_digest):
+            try:
+                read(tmp_path)
+            except InputError as error:
+                assert str(error).startswith(str(tmp_path / MANIFEST)) and "\n" not in str(error)
+
+
 def test_text_that_is_no_utf8_is_refused(tmp_path, rows):
     table = rows_table(rows[:1])
     text = pa.Array.from_buffers(
