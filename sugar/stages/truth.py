@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from sugar.stages.scoring import limits, networks_digest, scorer
 if TYPE_CHECKING:
     from sugar.data.dataset_report import Truth
     from sugar.data.verdicts import Labelled
+
+logger = logging.getLogger(__name__)
 
 SCORED = "sprites.parquet"
 """Of a report: the scored clips, so that other thresholds are judged without scoring again."""
@@ -67,19 +70,45 @@ def _remembered(params: Params, report: Path, num_clips: int) -> Labelled:
     from sugar.data.atomic import atomic_path
     from sugar.data.code_digest import code_digest
     from sugar.data.shard_pool import inputs_digest
-    from sugar.data.verdicts import Labelled
 
     made_from = inputs_digest(
         code_digest(CODE), networks_digest(params), params.section("video"), params.seed, num_clips
     )
     file = report / SCORED
-    if file.is_file():
-        table = pq.ParquetFile(file).read()
-        about = table.schema.metadata or {}
-        if about.get(b"made_from") == made_from.encode():
-            return Labelled(table, about[b"about"].decode())
+    if file.is_file() and (known := _read(file, made_from)) is not None:
+        return known
     made = scored_sprites(params, num_clips)
-    table = made.table.replace_schema_metadata({"made_from": made_from, "about": made.about})
+    about = {"made_from": made_from, "about": made.about, "digest": _digest(made, made_from)}
+    table = made.table.replace_schema_metadata(about)
     with atomic_path(file) as temporary, open(temporary, "wb") as stream:
         pq.write_table(table, stream, compression="zstd")
     return made
+
+
+def _read(file: Path, made_from: str) -> Labelled | None:
+    """The scored clips in a file; None: they were made from something else, or are not what was written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from sugar.data.verdicts import Labelled
+
+    try:
+        table = pq.ParquetFile(file).read()
+        table.validate(full=True)
+        noted = {name.decode(): text.decode() for name, text in (table.schema.metadata or {}).items()}
+        if noted.get("made_from") != made_from:
+            return None
+        found = Labelled(table, noted["about"])
+        if noted["digest"] == _digest(found, made_from):
+            return found
+        why = "another digest"
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+    logger.warning("%s: is not what was written (%s); its clips are scored anew", file, why)
+    return None
+
+
+def _digest(labelled: Labelled, made_from: str) -> str:
+    from sugar.data.shard_pool import inputs_digest
+
+    return inputs_digest(made_from, labelled.about, labelled.table.to_pydict())
