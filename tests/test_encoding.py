@@ -185,6 +185,15 @@ def test_what_was_damaged_once_is_tried_again_and_nothing_else(dataset: Dataset)
     assert not (dataset.output / REJECTIONS).exists()
 
 
+@pytest.mark.parametrize("keys", [[1, None], [["c5"]], {"c5": 1}, 1])
+def test_a_list_of_rejected_triplets_that_is_damaged_costs_nothing(dataset: Dataset, keys: object):
+    dataset.encode()
+    (dataset.output / REJECTIONS).write_text(json.dumps({"keys": keys}))
+    figures = dataset.encode()
+    assert (figures["samples"], figures["encoded"], figures["skipped"]) == (10, 0, 0)
+    assert not (dataset.output / REJECTIONS).exists()
+
+
 def test_the_bytes_do_not_depend_on_when_a_triplet_was_damaged(dataset: Dataset):
     dataset.encode()
     dataset.damage("c0")

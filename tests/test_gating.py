@@ -46,7 +46,15 @@ def test_a_verdict_is_made_anew_only_where_something_changed(tmp_path, monkeypat
     assert check(strict)[1] == 1
 
 
+WHOLE = {"success": True, "failures": [], "statistics": {"rows": 1.0}, "digest": ""}
+WRONG = [
+    {"success": False},
+    {"failures": ["too few"]},
+    {"success": False, "failures": [1]},
+    {"statistics": {"a": None}},
+]
 DAMAGED = ["", "{", "{}", "[]", '{"real": 1}', '{"real": {"success": true}}', "\x80"]
+DAMAGED += [json.dumps({"real": WHOLE | wrong}) for wrong in WRONG]
 
 
 @pytest.mark.parametrize("text", DAMAGED)

@@ -35,7 +35,7 @@ def remember(
     kept = {name: value for name, value in figures.items() if name not in _OF_THE_RUN}
     if "shards_made" in figures:
         kept["shards_made"] = 0.0  # by whom finds the dataset whole
-    state = _state(Path(folder), Path(report))
+    state = _state(Path(folder), Path(report), kept)
     note = {"made_from": made_from, "look": look, "state": state, "figures": kept}
     write_json_atomic(Path(report) / PUBLISHED, note)
 
@@ -54,15 +54,15 @@ def published(folder: Path | str, report: Path | str, made_from: str) -> dict[st
     try:
         about = json.loads(note.read_bytes())
         known = made_from in (about["made_from"], about["look"])
-        if not known or about["state"] != _state(Path(folder), Path(report)):
+        if not known or about["state"] != _state(Path(folder), Path(report), about["figures"]):
             return None
         return about["figures"]
     except (ValueError, KeyError, TypeError):
         return None
 
 
-def _state(folder: Path, report: Path) -> str:
-    """Digest of the manifest, the records, the report's JSON, and the sizes of its other files and of the tars.
+def _state(folder: Path, report: Path, figures: Mapping[str, float]) -> str:
+    """Digest of manifest, records, figures and the report's JSON, and of the sizes of its other files and the tars.
 
     A record names the SHA-256 of its tar, whose size is compared as in `shards.is_complete`.
     """
@@ -74,4 +74,5 @@ def _state(folder: Path, report: Path) -> str:
     lines += sorted(
         f"report {path.name} {sha256_file(path) if path.suffix == '.json' else path.stat().st_size}" for path in files
     )
+    lines.append(f"figures {json.dumps(figures, sort_keys=True)}")
     return sha256_bytes("\n".join(lines).encode())

@@ -101,7 +101,7 @@ def read_verdict(gate: Path) -> dict[str, dict]:
         raise InputError(f"{file}: no such file; run validate first")
     try:
         verdict = json.loads(file.read_bytes())
-        if verdict and all(_FIELDS.items() <= _types(about).items() for about in verdict.values()):
+        if verdict and all(map(_is_result, verdict.values())):
             return verdict
     except (ValueError, AttributeError):
         pass
@@ -111,8 +111,15 @@ def read_verdict(gate: Path) -> dict[str, dict]:
 _FIELDS = {"success": bool, "failures": list, "statistics": dict, "digest": str}
 
 
-def _types(about: Mapping[str, Any]) -> dict[str, type]:
-    return {name: type(value) for name, value in about.items()}
+def _is_result(about: Mapping[str, Any]) -> bool:
+    """Has it the fields, with texts and numbers in them, and failures exactly where it is no success?"""
+    types = {name: type(value) for name, value in about.items()}
+    return (
+        types.items() >= _FIELDS.items()
+        and about["success"] != bool(about["failures"])
+        and all(isinstance(failure, str) for failure in about["failures"])
+        and all(isinstance(value, int | float) for value in about["statistics"].values())
+    )
 
 
 def require_passed(gate: Path, datasets: Mapping[str, Path]) -> None:

@@ -37,10 +37,10 @@ class Rejected:
     def before(self, table: pa.Table) -> pa.Table:
         """The rows without those that could not be read the last time and still cannot."""
         try:
-            suspects = [*json.loads(self.file.read_bytes())["keys"]]
-        except (OSError, ValueError, KeyError, TypeError):
+            suspects = pa.array([*json.loads(self.file.read_bytes())["keys"]], pa.string())
+        except (OSError, ValueError, KeyError, TypeError):  # those of Arrow are ValueError or TypeError
             return table
-        rows = table.filter(pc.field("key").isin(pa.array(suspects, pa.string())))
+        rows = table.filter(pc.field("key").isin(suspects))
         for _ in self.read(rows):
             pass
         return self.without(table)

@@ -1,5 +1,7 @@
 """A dataset that is as its stage left it is recognised, and no other."""
 
+import json
+
 import pytest
 
 from sugar.data.published import PUBLISHED, published, remember
@@ -36,6 +38,13 @@ def test_the_figures_of_the_dataset_come_back_without_those_of_the_run(dataset):
 )
 def test_a_change_of_any_file_is_seen(dataset, name, content):
     (dataset / name).write_text(content)
+    assert published(dataset, dataset / "report", "digest") is None
+
+
+@pytest.mark.parametrize("figures", [{"triplets": 4.0, "shards_made": 0.0}, [1], None])
+def test_other_figures_than_were_noted_are_seen(dataset, figures):
+    note = dataset / "report" / PUBLISHED
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"figures": figures}))
     assert published(dataset, dataset / "report", "digest") is None
 
 
