@@ -269,6 +269,9 @@ def large_clips(repeats: int) -> list[Row]:
     start = time.process_time()
     score_triplets(frames[None], None, None, judges)
     seconds["clip 49x480x720: flow, sharpness, exposure"] = time.process_time() - start
+    start = time.process_time()
+    encode_mp4(frames, 8)
+    seconds["clip 49x480x720: write"] = time.process_time() - start
     return [row(name, value, 1, "clips") for name, value in seconds.items()]
 
 

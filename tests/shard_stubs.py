@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -65,3 +66,8 @@ def prepare_with_death() -> MakeShard:
         yield from tiny_shard(index, on_skip)
 
     return make
+
+
+def note_process(file: Path) -> None:
+    """Writes which process it runs in."""
+    file.write_text(str(os.getpid()))

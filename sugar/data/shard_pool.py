@@ -106,6 +106,7 @@ def run_shards(
     num_expected: int | None = None,
     label: str = "shards",
     passing: str | None = None,
+    beside: Callable[[], object] | None = None,
 ) -> ShardRun:
     """Make every shard of `folder` that is not there yet, shard i from inputs with digest i.
 
@@ -121,6 +122,8 @@ def run_shards(
         label: what the progress bar is called.
         passing: how the reasons begin of skips that may not happen again, since the input may be whole again
             and its digest the same; a shard with such a skip is made anew in each run.
+        beside: called by a worker process after the shards, where what takes long to import is there; must
+            pickle. Not called where there are none.
 
     Raises:
         RuntimeError: a worker process died, or shards were not made elsewhere; what is finished is kept.
@@ -169,7 +172,7 @@ def run_shards(
             if min(num_workers, len(todo)) == 1:
                 _run_here(tasks, prepare, bar)
             else:
-                _run_in_pool(tasks, prepare, min(num_workers, len(todo)), bar)
+                _run_in_pool(tasks, prepare, min(num_workers, len(todo)), bar, beside)
             made = int(bar.n) - done
     if isinstance(driver, ShardGroup):
         raise GroupDone(len(todo))
@@ -238,7 +241,13 @@ def _one_thread() -> Iterator[None]:
             torch.set_num_threads(before[1])
 
 
-def _run_in_pool(tasks: Sequence[Task], prepare: Prepare, num_workers: int, bar: tqdm) -> None:
+def _run_in_pool(
+    tasks: Sequence[Task],
+    prepare: Prepare,
+    num_workers: int,
+    bar: tqdm,
+    beside: Callable[[], object] | None,
+) -> None:
     # A forked child of a process with threads (torch, PyAV) can hang: start fresh ones.
     context = multiprocessing.get_context("spawn")
     counter, stop = context.Value("q", 0), context.Event()
@@ -246,7 +255,9 @@ def _run_in_pool(tasks: Sequence[Task], prepare: Prepare, num_workers: int, bar:
         _environment(dict.fromkeys(THREAD_VARIABLES, "1")),
         ProcessPoolExecutor(num_workers, context, _start_worker, (prepare, counter, stop)) as pool,
     ):
-        pending: set[Future[None]] = {pool.submit(_work, task) for task in tasks}
+        pending: set[Future[Any]] = {pool.submit(_work, task) for task in tasks}
+        if beside is not None:
+            pending.add(pool.submit(beside))
         start = bar.n
         try:
             while pending:

@@ -1,5 +1,6 @@
 """The whole set of real triplets: shards in a pool of processes, verdicts, report."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -123,6 +124,7 @@ def ingest_dataset(
         num_workers=num_workers,
         num_expected=len(clips) if per_clip == 1 else None,
         label="ingest",
+        beside=truth and functools.partial(truth, Path(report), len(clips)),
     )
     for skip in skips:
         run.skips.add(*skip)

@@ -20,9 +20,9 @@ PNG_BYTES_PER_PIXEL = 2.0
 CPU_SECONDS_PER_TRIPLET = 0.038
 """Core-seconds of a triplet of any size: making, scoring and writing one of 9 x 64 x 64 pixels, as measured
 ("synthesize: make, score, write, report" of benchmarks/results/data-cpu.json)."""
-CPU_SECONDS_PER_MEGAPIXEL = 0.018
-"""And of each million pixels of video: decoding, resizing, flow, sharpness, exposure, as measured ("clip
-49x480x720: decode, resize, scores, 2 processes" of that file)."""
+CPU_SECONDS_PER_MEGAPIXEL = 0.03
+"""And of each million pixels of video: flow, sharpness, exposure and H.264, as measured ("clip 49x480x720:
+flow, sharpness, exposure" and "... write" of that file)."""
 EDIT_FLOPS_PER_STEP = 2 * 12e9 * (8192 + 512)
 """One step of editing a picture: 12e9 weights, 8192 image and 512 text tokens, as FLUX.1 Kontext."""
 FILL_FLOPS_PER_STEP = 2 * 6e12
@@ -101,9 +101,9 @@ def encoder_flops(tokens: int, width: int) -> float:
 def synthesis_cpu_hours(
     num_triplets: int, *, frames: int, height_px: int, width_px: int, acceptance: float
 ) -> float:
-    """Core-hours to decode, score and write the triplets that are made, at the rates measured here.
+    """Core-hours to make, score and write the triplets that are made, at the rates measured here.
 
-    Source: `benchmarks/results/data-cpu.json`; encoders on a GPU are not in it.
+    Source: `benchmarks/results/data-cpu.json`; generators and encoders on a GPU are not in it.
     """
     megapixels = frames * height_px * width_px / 1e6
     seconds = CPU_SECONDS_PER_TRIPLET + CPU_SECONDS_PER_MEGAPIXEL * megapixels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,7 @@ def synthesize(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) 
         networks_digest=networks_digest(params),
         judge=judge,
         limits=limits(settings.filters),
-        truth=sprite_truth(params, settings.filters, lambda: is_drawn(params, inputs["subjects"])),
+        truth=sprite_truth(params, settings.filters, functools.partial(is_drawn, params, inputs["subjects"])),
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
         verdict_key=settings.filters.model_dump_json(),
@@ -157,7 +158,7 @@ def ingest(params: Params, inputs: Paths, outputs: Paths, tracker: Tracker) -> d
         networks_digest=digest,
         judge=judge,
         limits=limits(settings.filters),
-        truth=sprite_truth(params, settings.filters, lambda: settings.kind == "sprites"),
+        truth=sprite_truth(params, settings.filters, functools.partial(bool, settings.kind == "sprites")),
         shard_size=settings.shard_size,
         num_workers=settings.num_workers,
         verdict_key=settings.filters.model_dump_json(),

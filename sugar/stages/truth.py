@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from sugar.config import Filters, Params
 from sugar.stages.scoring import limits, networks_digest, scorer
 
 if TYPE_CHECKING:
-    from sugar.data.dataset_report import Truth
     from sugar.data.verdicts import Labelled
 
 logger = logging.getLogger(__name__)
@@ -43,24 +43,31 @@ def scored_sprites(params: Params, num_clips: int) -> Labelled:
     )
 
 
-def sprite_truth(params: Params, filters: Filters, is_drawn: Callable[[], bool]) -> Truth | None:
-    """The truth about a dataset of Sprite World, for its report; None: there are no thresholds to judge.
+@dataclass(frozen=True)
+class SpriteTruth:
+    """The truth about a dataset of Sprite World, for its report; called as a `Truth`, pickles.
 
-    Args:
+    Attributes:
         is_drawn: whether the dataset is of Sprite World; asked when the report is written.
     """
-    from sugar.data.shard_driver import current_driver
 
-    if not limits(filters):
-        return None
+    params: Params
+    is_drawn: Callable[[], bool]
 
-    def truth(report: Path, num_rows: int) -> Labelled | None:
-        # Where shards are made elsewhere, this machine need not have what the networks run on.
-        if current_driver() is not None or not is_drawn():
+    def __call__(self, report: Path, num_rows: int) -> Labelled | None:
+        """The scored clips; None: the dataset is of something else, or its shards are made elsewhere: this
+        machine need not have what the networks run on.
+        """
+        from sugar.data.shard_driver import current_driver
+
+        if current_driver() is not None or not self.is_drawn():
             return None
-        return _remembered(params, report, min(MAX_CLIPS, max(1, num_rows // 10)))
+        return _remembered(self.params, report, min(MAX_CLIPS, max(1, num_rows // 10)))
 
-    return truth
+
+def sprite_truth(params: Params, filters: Filters, is_drawn: Callable[[], bool]) -> SpriteTruth | None:
+    """None: there are no thresholds to judge."""
+    return SpriteTruth(params, is_drawn) if limits(filters) else None
 
 
 def _remembered(params: Params, report: Path, num_clips: int) -> Labelled:

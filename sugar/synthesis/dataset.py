@@ -1,5 +1,6 @@
 """The subjects, and the whole set of synthetic triplets: shards in a pool of processes, verdicts, report."""
 
+import functools
 import json
 import logging
 from collections import Counter
@@ -179,6 +180,7 @@ def synthesize_dataset(
         num_expected=len(keys) * recipe.prompts_per_subject,
         label="synthesize",
         passing=UNREADABLE,
+        beside=truth and functools.partial(truth, Path(report), len(keys) * recipe.prompts_per_subject),
     )
     unreadable = sum(n for reason, n in run.skips.counts.items() if reason.startswith(UNREADABLE))
     if unreadable:

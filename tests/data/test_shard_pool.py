@@ -1,5 +1,6 @@
 """Shards made in processes: the same bytes however it went, and nothing complete is made twice."""
 
+import functools
 import json
 import os
 import signal
@@ -77,6 +78,16 @@ def test_processes_give_the_same_bytes(tmp_path, reference):
     assert contents(tmp_path) == contents(reference)
     assert run.num_triplets_made == 9
     assert "OMP_NUM_THREADS" not in os.environ or os.environ["OMP_NUM_THREADS"] != ""
+
+
+def test_a_worker_does_what_is_to_be_done_beside_the_shards(tmp_path):
+    note = tmp_path / "pid"
+    beside = functools.partial(shard_stubs.note_process, note)
+    run_shards(tmp_path / "a", DIGESTS, shard_stubs.prepare, num_workers=2, beside=beside)
+    assert int(note.read_text()) != os.getpid()
+    note.unlink()
+    run_shards(tmp_path / "a", DIGESTS, shard_stubs.prepare, num_workers=2, beside=beside)
+    assert not note.exists(), "there were no shards to make"
 
 
 def test_an_error_in_a_worker_arrives_and_keeps_what_is_finished(tmp_path, reference):

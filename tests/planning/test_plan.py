@@ -224,14 +224,16 @@ def test_rates_of_the_cpu_are_those_that_were_measured() -> None:
     (made,) = (row for row in rows if row["what"].startswith("synthesize: make, score, write"))
     num = made["a_second"] * made["seconds"]
     assert pytest.approx(made["core_s"] / num, rel=0.1) == CPU_SECONDS_PER_TRIPLET
-    core_seconds = 2 / rate["clip 49x480x720: decode, resize, scores, 2 processes (wall)"]
+    core_seconds = sum(
+        1 / rate[f"clip 49x480x720: {what}"] for what in ("flow, sharpness, exposure", "write")
+    )
     assert pytest.approx(core_seconds / (49 * 480 * 720 / 1e6), rel=0.1) == CPU_SECONDS_PER_MEGAPIXEL
 
 
 def test_core_hours_grow_with_the_pixels_of_all_triplets_that_are_made() -> None:
     small = synthesis_cpu_hours(3600, frames=9, height_px=64, width_px=64, acceptance=1.0)
     large = synthesis_cpu_hours(3600, frames=49, height_px=480, width_px=720, acceptance=1.0)
-    assert CPU_SECONDS_PER_TRIPLET < small < CPU_SECONDS_PER_TRIPLET + 0.002
+    assert CPU_SECONDS_PER_TRIPLET < small < CPU_SECONDS_PER_TRIPLET + 0.003
     assert large > 5 * small
     assert synthesis_cpu_hours(3600, frames=9, height_px=64, width_px=64, acceptance=0.5) == 2 * small
 
