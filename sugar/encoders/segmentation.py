@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SEGMENTER_KINDS = ("grabcut", "distinct", "grounded_sam")
 MIN_SIDE_PX = 16
 """Of a picture that a subject is found in."""
-MIN_STILLS = 5
+MIN_STILLS = 10
 """Of a scene; from fewer, what is usual cannot be told from what is there for long."""
 USUAL_PX = 160
 PHOTO_PX = 256

@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -12,6 +11,7 @@ import numpy as np
 from sugar.box import Corners
 from sugar.data.atomic import sha256_bytes, sha256_file
 from sugar.data.key_seed import key_seed
+from sugar.data.tables import file_key
 from sugar.data.video_io import encode_mp4
 from sugar.ingest.listing import UNREADABLE, CategoryOf, ClipFile, Skip, list_clips
 from sugar.ingest.states import clips_state
@@ -201,11 +201,7 @@ class FolderClips:
     def load(self, index: int) -> Clip:
         """The clip; its key holds the start of its digest, so that equal names stay apart."""
         entry, digest = self.entries[index]
-        stem = (
-            re.sub(r"[^A-Za-z0-9_]+", "-", entry.name.rsplit(".", 1)[0]).strip("-_")[:80].strip("-_")
-            or "clip"
-        )
-        key = f"{stem}-{digest[:8]}"
+        key = file_key(entry.name, digest)
         number = key_seed(self.seed, key, "clip")
         return Clip(
             key, entry.file, digest, entry.noun, entry.caption, entry.category, seed=number, box=entry.box

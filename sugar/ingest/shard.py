@@ -117,7 +117,7 @@ def ingest_clip(
     )
     usual = {
         scene: usual_picture(
-            [_within(w.box, still) for w in windows if w.scene == scene for still in w.stills.values()]
+            [_within(w.box, small) for w in windows if w.scene == scene for small in w.thumbnails]
         )
         for scene in {window.scene for window in windows}
     }

@@ -11,11 +11,12 @@ from sugar.box import WHOLE, Box, Corners
 from sugar.data.cut_outs import fit_within
 from sugar.data.image_io import BadMedia
 from sugar.data.video_io import VideoInfo, iter_frames, probe
-from sugar.encoders.segmentation import MIN_SIDE_PX
+from sugar.encoders.segmentation import MIN_SIDE_PX, USUAL_PX, shrink
 from sugar.ingest.survey import Survey, survey_clip
 
 MIN_RATE = 0.75
 """Slowest clip that is used, as a share of the wanted rate: below it, frames would only be repeated."""
+NUM_THUMBNAILS = 9
 LEAST_IN_VIEW = 0.5
 """Share of the subject's box that lies in the view."""
 
@@ -25,7 +26,8 @@ class Window(NamedTuple):
 
     number: its number in the clip; scene: number of the scene it lies in; start_seconds: where it begins;
     frames: uint8 [T, H, W, 3]; stills: frame index -> the same view in more detail, uint8 [h, w, 3];
-    box: the part of the view that the subject stays in.
+    box: the part of the view that the subject stays in; thumbnails: of up to NUM_THUMBNAILS frames, uint8
+    [h, w, 3] of at most USUAL_PX, for what the scene usually looks like.
     """
 
     number: int
@@ -34,6 +36,7 @@ class Window(NamedTuple):
     frames: np.ndarray
     stills: dict[int, np.ndarray]
     box: Box = WHOLE
+    thumbnails: tuple[np.ndarray, ...] = ()
 
 
 def window_starts(clip_seconds: float, window_seconds: float, max_windows: int) -> list[float]:
@@ -209,6 +212,8 @@ def _filled(
         (w.start_seconds + k / fps, i, k) for i, w in enumerate(windows) for k in range(num_frames)
     )
     filled = [0] * len(windows)
+    thumbnails: list[list[np.ndarray]] = [[] for _ in windows]
+    in_small = set(np.linspace(0, num_frames - 1, NUM_THUMBNAILS).round().astype(int).tolist())
     subject_in = WHOLE
 
     def show(pixels: np.ndarray, until_seconds: float) -> None:
@@ -225,6 +230,8 @@ def _filled(
                 small = _resized(detailed, height_px, width_px)
             windows[i].frames[k] = small
             filled[i] += 1
+            if k in in_small:
+                thumbnails[i].append(shrink(detailed, USUAL_PX).copy())
             if k in still_indices[windows[i].number]:
                 still = fit_within(detailed, still_side_px).copy()
                 if box is not None:
@@ -242,8 +249,8 @@ def _filled(
         assert previous is not None
         show(previous[1], previous[0] + 0.75 / clip_fps)
     whole = [
-        window._replace(box=subject_in)
-        for window, count in zip(windows, filled, strict=True)
+        window._replace(box=subject_in, thumbnails=tuple(small))
+        for window, count, small in zip(windows, filled, thumbnails, strict=True)
         if count == num_frames
     ]
     if not whole:

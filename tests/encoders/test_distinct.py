@@ -104,12 +104,12 @@ def test_the_same_frame_gives_the_same_mask():
 
 
 def test_the_usual_picture_has_nothing_that_passes():
-    stills = [frame((disc(30 + 20 * k, 90, 12), BLUE)) for k in range(5)]
+    stills = [frame((disc(20 + 13 * k, 90, 6), BLUE)) for k in range(10)]
     usual = usual_picture(stills)
     assert usual is not None
     assert np.abs(usual.astype(int) - table()).max() <= 1
-    assert usual_picture(stills[:4]) is None
-    assert motion_prior(np.stack(stills), 0)[90, 30] > 0.9
+    assert usual_picture(stills[:9]) is None
+    assert motion_prior(np.stack(stills), 0)[90, 20] > 0.9
 
 
 def test_proposals_differ_and_have_a_fit_size():

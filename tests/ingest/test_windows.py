@@ -124,6 +124,17 @@ def test_a_box_too_narrow_to_cut_from_is_the_boxs_fault():
         windows_of(content, box=(40, 0, 56, 64), height_px=64, width_px=64, still_side_px=32)
 
 
+def test_windows_have_thumbnails_of_their_whole_time():
+    content = encode_mp4(ramp(40, 240, 320), 8)
+    (window,) = windows_of(content, num_frames=20)
+    assert len(window.thumbnails) == 9
+    assert {small.shape for small in window.thumbnails} == {(160, 160, 3)}
+    shown = [float(small.mean()) for small in window.thumbnails]
+    assert shown[0] == pytest.approx(window.frames[0].mean(), abs=3)
+    assert shown[-1] == pytest.approx(window.frames[-1].mean(), abs=3)
+    assert shown == sorted(shown)
+
+
 def test_windows_know_their_box():
     content = encode_mp4(ramp(8), 8)
     assert [w.box for w in windows_of(content)] == [WHOLE]
