@@ -26,14 +26,17 @@ def told(params: Params, folder: Path) -> dict[str, str]:
     return {f"{what}/{kind}": (folder / what / kind).read_text() for what in KINDS for kind in KINDS[what]}
 
 
+def folders_below(place: Path) -> tuple[str, ...]:
+    """Overrides that take photos and clips from folders there."""
+    photos = ("source.kind=folder", f"source.folder={place / 'photos'}")
+    return (*photos, "ingest.kind=folder", f"ingest.folder={place / 'clips'}")
+
+
 def test_photos_and_clips_that_change(params, tmp_path: Path):
     for name in ("photos/dog/1.png", "clips/1.mp4", "clips/1.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    both = params(
-        "source.kind=folder", f"source.folder={tmp_path / 'photos'}",
-        "ingest.kind=folder", f"ingest.folder={tmp_path / 'clips'}",
-    )  # fmt: skip
+    both = params(*folders_below(tmp_path))
     first = told(both, tmp_path / "inputs")
     assert told(both, tmp_path / "inputs") == first
     (tmp_path / "photos" / "dog" / "2.png").write_bytes(b"y")
@@ -51,10 +54,7 @@ def test_photos_and_clips_with_names_of_any_bytes(params, tmp_path: Path):
         file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
         file.parent.mkdir(parents=True)
         file.write_bytes(b"x")
-    both = params(
-        "source.kind=folder", f"source.folder={tmp_path / 'photos'}",
-        "ingest.kind=folder", f"ingest.folder={tmp_path / 'clips'}",
-    )  # fmt: skip
+    both = params(*folders_below(tmp_path))
     first = told(both, tmp_path / "inputs")
     assert told(both, tmp_path / "inputs") == first
 

@@ -36,24 +36,13 @@ from sugar.data.latent_files import (
     read_digests,
     tensors_in,
 )
-from sugar.data.manifest import read_table
+from sugar.data.latent_index import COLUMNS, INDEX, LATENTS_VERSION, about_of, held_out, read_index
 from sugar.data.stacked_rows import StackedRows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 logger = logging.getLogger(__name__)
-
-LATENTS_VERSION = 1
-INDEX = "index.parquet"
-
-_COLUMNS = {
-    "key": pa.string(),
-    "digest": pa.string(),
-    "shard": pa.string(),
-    "row": pa.int32(),
-    "held_out": pa.bool_(),
-}
 
 
 @dataclass
@@ -112,7 +101,7 @@ class LatentWriter:
         """The index, if the cache is what `plan`, `add` and `finish` would make of these; None: something is
         to be done. Takes no hash of a sample."""
         try:
-            table = _read_index(self.folder)
+            table = read_index(self.folder)
         except InputError:
             return None
         same = (
@@ -209,7 +198,7 @@ class LatentWriter:
             "held_out": held_out(self._keys, self.held_out_fraction),
         }
         note_digests(self.folder, self._names, self._digests_of_files)
-        table = pa.table({name: pa.array(columns[name], kind) for name, kind in _COLUMNS.items()})
+        table = pa.table({name: pa.array(columns[name], kind) for name, kind in COLUMNS.items()})
         metadata = {"schema_version": str(LATENTS_VERSION), "about": self._about()}
         with atomic_path(self.folder / INDEX) as temporary, open(temporary, "wb") as file:
             pq.write_table(table.replace_schema_metadata(metadata), file, compression="zstd")
@@ -296,7 +285,7 @@ class LatentCache:
     """
 
     def __init__(self, folder: Path, table: pa.Table) -> None:
-        about = _about_of(table)
+        about = about_of(table)
         self.folder = folder
         self.keys: list[str] = table["key"].to_pylist()
         self.digests: list[str] = table["digest"].to_pylist()
@@ -320,7 +309,7 @@ class LatentCache:
         """
         folder = Path(folder)
         try:
-            table = _read_index(folder)
+            table = read_index(folder)
         except InputError as error:
             raise InputError(f"{error}; run encode again") from error
         for name in table["shard"].unique().to_pylist():
@@ -364,55 +353,3 @@ class LatentCache:
             except InputError as error:
                 raise InputError(f"{error}; run encode again") from error
         return self._files[number]
-
-
-def remove_damaged_index(folder: Path) -> list[str]:
-    """Remove the index where it cannot be read or its samples are not held out as it says itself; returns its
-    name if so. The rest of it is compared with the dataset (`LatentWriter.whole`)."""
-    if not (folder / INDEX).is_file():
-        return []
-    try:
-        table = _read_index(folder)
-        fraction = _about_of(table)["held_out_fraction"]
-        if table["held_out"].to_pylist() == held_out(table["key"].to_pylist(), fraction):
-            return []
-    except InputError:
-        pass
-    remove_file(folder / INDEX)
-    return [INDEX]
-
-
-def _read_index(folder: Path) -> pa.Table:
-    """The index of a cache.
-
-    Raises:
-        InputError: it is missing, damaged, or of another version.
-    """
-    table = read_table(folder / INDEX, LATENTS_VERSION, _COLUMNS)
-    for name in _COLUMNS:
-        if nulls := table[name].null_count:
-            raise InputError(f"{folder / INDEX}: column {name!r} must have no nulls, got {nulls} (damaged?)")
-    try:
-        _about_of(table)
-    except (KeyError, ValueError, TypeError) as error:
-        raise InputError(f"{folder / INDEX}: its metadata cannot be read ({error})") from error
-    return table
-
-
-def _about_of(table: pa.Table) -> dict[str, Any]:
-    """What the index says of the cache: meta, held_out_fraction."""
-    about = json.loads(table.schema.metadata[b"about"])
-    return {"meta": {**about["meta"]}, "held_out_fraction": float(about["held_out_fraction"])}
-
-
-def held_out(keys: Sequence[str], fraction: float) -> list[bool]:
-    """Which samples training leaves out: those whose key's hash lies below `fraction`.
-
-    Each key is judged alone, so no sample changes sides when others come or go. Where none of several lies
-    below a fraction above 0, the one with the lowest hash is held out.
-    """
-    hashes = [int(sha256_bytes(key.encode())[:12], 16) / 16**12 for key in keys]
-    lowest = min(hashes, default=0.0)
-    if fraction and len(keys) > 1 and lowest >= fraction:
-        return [value == lowest for value in hashes]
-    return [value < fraction for value in hashes]

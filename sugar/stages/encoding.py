@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from sugar.config import InputError
 from sugar.data.atomic import sha256_bytes
-from sugar.data.latents import LatentWriter, held_out
+from sugar.data.latent_index import held_out
+from sugar.data.latents import LatentWriter
 from sugar.data.manifest import accepted_rows, balanced_rows, read_manifest
 from sugar.encoders.hub import cached_commit
 from sugar.stages.fingerprints import network_digest

@@ -145,7 +145,7 @@ class Stage:
 
 def _remove_damaged(folder: Path) -> None:
     from sugar.data.latent_files import remove_damaged_latents
-    from sugar.data.latents import remove_damaged_index
+    from sugar.data.latent_index import remove_damaged_index
     from sugar.data.shards import remove_damaged_shards
 
     latents = [*remove_damaged_latents(folder), *remove_damaged_index(folder)]

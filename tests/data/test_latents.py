@@ -9,7 +9,8 @@ import torch
 from sugar.config import InputError
 from sugar.data.latent_files import DIGESTS as NOTE
 from sugar.data.latent_files import latent_files, remove_damaged_latents
-from sugar.data.latents import INDEX, LatentCache, LatentWriter, held_out, remove_damaged_index
+from sugar.data.latent_index import INDEX, held_out, remove_damaged_index
+from sugar.data.latents import LatentCache, LatentWriter
 
 META = {"vae_scaling_factor": 0.7, "encoders": "abc", "dtype": "float32"}
 KEYS = [f"k{i}" for i in range(7)]
