@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sugar.box import Corners, read_box
 from sugar.config import InputError
+from sugar.data.folders import folders_below
 from sugar.data.image_io import BadMedia
 from sugar.data.printable import printable
 from sugar.data.tables import label_of, listed_file, read_rows
@@ -129,11 +130,10 @@ def _clips_of_tree(
     folder: Path, category_of: CategoryOf, captioned: bool
 ) -> tuple[list[ClipFile], list[Skip]]:
     clips, skips = [], []
-    for file in sorted(folder.rglob("*")):
+    for file in sorted(Path(place, name) for place, names in folders_below(str(folder)) for name in names):
         relative = file.relative_to(folder)
         name, suffix = relative.as_posix(), file.suffix.lower()
-        hidden = any(part.startswith(".") for part in relative.parts)
-        if hidden or suffix == TEXT_SUFFIX or file.is_dir():
+        if file.name.startswith(".") or suffix == TEXT_SUFFIX:
             continue
         try:
             if suffix not in VIDEO_SUFFIXES or not file.is_file():

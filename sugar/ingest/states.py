@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sugar.config import InputError
 from sugar.data.file_states import local_state, states_digest
+from sugar.data.folders import folders_below
 from sugar.data.tables import read_rows
 from sugar.ingest.listing import TABLE, columns_of
 
@@ -38,8 +39,7 @@ def clips_state(folder: Path | str, *, captioned: bool = True) -> str:
 def _states_below(root: str) -> dict[str, str | None]:
     """Name -> state of the files below a folder; what is hidden is left out."""
     states: dict[str, str | None] = {}
-    for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for folder, files in folders_below(root):
         for name in files:
             if not name.startswith("."):
                 path = os.path.join(folder, name)

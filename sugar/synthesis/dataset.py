@@ -46,7 +46,7 @@ SUBJECTS_CODE = (
     "sugar.data.subjects",
 )
 """What drawn subjects depend on besides their number, seed and size."""
-PHOTOS_CODE = ("sugar.data.cut_outs", "sugar.data.tables", "sugar.encoders")
+PHOTOS_CODE = ("sugar.data.cut_outs", "sugar.data.folders", "sugar.data.tables", "sugar.encoders")
 """What subjects of photos depend on besides."""
 UNREADABLE = "subject_"
 """How the reasons begin of subjects that cannot be read back, which may be whole again the next time."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 import io
-import os
 import posixpath
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from sugar.box import Corners, read_box
 from sugar.config import InputError
+from sugar.data.folders import folders_below
 from sugar.data.image_io import BadMedia
 from sugar.data.printable import printable
 from sugar.data.tables import label_of, listed_file, rows_of
@@ -134,7 +134,7 @@ def pictures_below(system: Any, root: str) -> dict[str, Mapping[str, Any]]:
     followed: photos often lie on another disk.
     """
     if is_here(system):
-        walked = ((folder[len(root) :].lstrip("/"), files) for folder, files in _walk(root))
+        walked = ((folder[len(root) :].lstrip("/"), files) for folder, files in folders_below(root))
         found = {posixpath.join(folder, file): {} for folder, files in walked for file in files}
     else:
         found = {path[len(root) :].lstrip("/"): info for path, info in system.find(root, detail=True).items()}
@@ -144,28 +144,6 @@ def pictures_below(system: Any, root: str) -> dict[str, Mapping[str, Any]]:
         if posixpath.splitext(name)[1].lower() in IMAGE_SUFFIXES and "/." not in f"/{name}"
     }
     return dict(sorted(kept.items(), key=lambda entry: entry[0].split("/")))
-
-
-def _walk(root: str) -> Iterator[tuple[str, list[str]]]:
-    """Each folder from a root down that is not hidden, links to folders followed, and its files' names.
-
-    A folder that several paths lead to comes once, so that loops of links end: by a path with the fewest
-    links, of several such links by the first.
-    """
-    starts, seen = [root], set[tuple[int, int]]()
-    while starts:
-        links = []
-        for start in starts:
-            for folder, below, files in os.walk(start):
-                about = os.stat(folder)
-                if (about.st_dev, about.st_ino) in seen:
-                    below.clear()
-                    continue
-                seen.add((about.st_dev, about.st_ino))
-                below[:] = [name for name in below if not name.startswith(".")]
-                links += filter(os.path.islink, (os.path.join(folder, name) for name in below))
-                yield folder, files
-        starts = sorted(links)
 
 
 def _photo(system: Any, root: str, name: str, labelled: bool) -> Photo:

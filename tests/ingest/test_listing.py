@@ -158,3 +158,14 @@ def test_names_of_any_bytes_are_listed(tmp_path):
         ("line\nbreak.mp4", "line break"),
     ]
     assert not skips
+
+
+def test_links_to_folders_are_followed_once(folder, tmp_path):
+    place = folder(
+        {"clips/dog.mp4": "", "clips/dog.txt": "a dog", "disk/cat.mp4": "", "disk/cat.txt": "a cat"}
+    )
+    (place / "clips" / "cats").symlink_to(place / "disk")
+    (place / "disk" / "back").symlink_to(place / "clips")
+    clips, skips, _ = listing_of(place / "clips")
+    assert [(clip.name, clip.noun) for clip in clips] == [("cats/cat.mp4", "cats"), ("dog.mp4", "dog")]
+    assert skips == []
